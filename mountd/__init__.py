@@ -1,0 +1,16 @@
+"""The data plane: the bytes of a frozen dataset at a path. It knows nothing of jobs.
+
+The layers, from what a user calls down to plain values (import-linter checks the arrows, see pyproject.toml):
+
+    cli          the commands `mountd` and `mount.moorage`
+    daemon       the worker: composes everything below into one mounted process
+    client       for callers: start a worker, ask it, stop it
+    download     the same bytes without FUSE
+    freeze       a listing becomes a manifest
+    config       one table of settings -> flags, environment, TOML
+    fuse/        speaks the kernel's protocol; vfs.py is the file system in Python terms
+    reading/     spans, single flight, read-ahead        uploading/  files to a store, verified
+    cache/       extents on disk and in memory
+    stores/      where bytes come from                   dataset/    manifest, extents: pure values
+    metrics, notify, log, units, errors
+"""

@@ -1,0 +1,1 @@
+"""Extents kept near: on disk and in memory."""

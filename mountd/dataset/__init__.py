@@ -1,0 +1,1 @@
+"""Pure values: the manifest and the arithmetic of extents."""

@@ -1,0 +1,252 @@
+"""A manifest: the frozen list of a dataset, read straight from its file.
+
+The file (format: `schema`, writing: `writing`) is opened immutable, with one connection for each thread that asks and no
+object kept for a file: mounting ten million entries costs what mounting ten costs. An inode is a row's id, so whoever
+opens the same manifest later knows the same inodes.
+
+Invariants: nothing here writes; an `Entry` is a value and stays true for ever.
+"""
+
+import sqlite3
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import quote
+
+from mountd.dataset import paths
+from mountd.dataset.schema import APPLICATION_ID, FORMAT_VERSION, ROOT, Digest, FrozenFile, ManifestSummary
+from mountd.dataset.writing import write_manifest
+from mountd.errors import ManifestError, MountdError, NotFoundError
+
+__all__ = ["ROOT", "Entry", "FrozenFile", "Manifest", "ManifestSummary", "is_manifest", "write_manifest"]
+
+_HEADER_BYTES = 100
+_BY_NAME = "SELECT * FROM entries WHERE parent = ? AND name = ?"
+_BY_ID = "SELECT * FROM entries WHERE id = ?"
+_BY_RANGE = "SELECT * FROM entries WHERE id >= ? AND id < ? ORDER BY id"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file or directory of a manifest; `first` and `count` tell a directory's children."""
+
+    inode: int
+    parent: int
+    name: bytes
+    is_directory: bool
+    size: int
+    mtime_ns: int
+    etag: str
+    md5: bytes | None
+    source: int
+    key: str | None
+    first: int
+    count: int
+
+
+def is_manifest(path: Path) -> bool:
+    """True if the file `path` starts as a manifest does, of whatever version."""
+    try:
+        with path.open("rb") as stream:
+            header = stream.read(_HEADER_BYTES)
+    except OSError:
+        return False
+    return header.startswith(b"SQLite format 3\0") and header[68:72] == struct.pack(">I", APPLICATION_ID)
+
+
+class Manifest:
+    """An open manifest; a context manager, safe to use from many threads.
+
+    The lock protects the list of connections only; each connection is used by the thread that made it.
+    """
+
+    def __init__(self, path: Path, check: Callable[[sqlite3.Connection], dict[str, str]]) -> None:
+        self._path = path
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._connections: list[sqlite3.Connection] = []
+        with self._translated():
+            meta = check(self._connection())
+            rows = self._connection().execute("SELECT url FROM sources ORDER BY number").fetchall()
+            self.digest = meta["digest"]
+            self.file_count = int(meta["files"])
+            self.size_bytes = int(meta["size_bytes"])
+        self.sources: tuple[str, ...] = tuple(url for (url,) in rows)
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open the manifest file `path`.
+
+        Raises:
+            NotFoundError: there is no such file.
+            ManifestError: it is no manifest, of another version, or damaged.
+        """
+        if not path.exists():
+            raise NotFoundError(f"{path}: no such manifest; make one with `mountd freeze SOURCE -o {path}`")
+        if not is_manifest(path):
+            raise ManifestError(f"{path}: not a manifest; make one with `mountd freeze SOURCE -o FILE`")
+        return cls(path, _check)
+
+    @property
+    def path_of_file(self) -> Path:
+        """Where the manifest lies."""
+        return self._path
+
+    def lookup(self, parent: int, name: bytes) -> Entry | None:
+        """The entry `name` in the directory with inode `parent`."""
+        return self._one(_BY_NAME, (parent, name))
+
+    def entry(self, inode: int) -> Entry | None:
+        """The entry with this inode."""
+        return self._one(_BY_ID, (inode,)) if 0 < inode < 1 << 63 else None
+
+    def children(self, directory: Entry, after: int = 0, limit: int = 1000) -> list[Entry]:
+        """Up to `limit` children of `directory` whose inode is above `after`, ascending by inode and by name."""
+        start, end = max(directory.first, after + 1), directory.first + directory.count
+        with self._translated():
+            rows = self._connection().execute(_BY_RANGE, (start, min(end, start + limit))).fetchall()
+            return [_entry(row) for row in rows]
+
+    def path(self, entry: Entry) -> str:
+        """Where `entry` is in the tree, without a leading `/`; the root is the empty string."""
+        names: list[bytes] = []
+        current: Entry | None = entry
+        while current is not None and current.inode != ROOT:
+            if current.parent >= current.inode:
+                raise ManifestError(f"{self._path}: entry {current.inode} lies in a later one; freeze again")
+            names.append(current.name)
+            current = self.entry(current.parent)
+        return paths.decode(b"/".join(reversed(names)))
+
+    def key(self, entry: Entry) -> str:
+        """The entry's key in its source."""
+        return entry.key if entry.key is not None else self.path(entry)
+
+    def find(self, path: str) -> Entry | None:
+        """The entry at `path`, or None; the empty path is the root."""
+        current = self.entry(ROOT)
+        for name in paths.encode(path).split(b"/") if path else ():
+            current = current and self.lookup(current.inode, name)
+        return current
+
+    def walk(self) -> Iterator[tuple[str, Entry]]:
+        """Yield (path, entry) of everything below the root, in the order of the tree: a directory before its content."""
+        root = self.entry(ROOT)
+        stack = [("", self._each_child(root))] if root else []
+        while stack:
+            prefix, remaining = stack[-1]
+            entry = next(remaining, None)
+            if entry is None:
+                stack.pop()
+                continue
+            path = prefix + paths.decode(entry.name)
+            yield path, entry
+            if entry.is_directory:
+                stack.append((path + "/", self._each_child(entry)))
+
+    def files(self) -> Iterator[tuple[str, Entry]]:
+        """As `walk`, files only."""
+        return ((path, entry) for path, entry in self.walk() if not entry.is_directory)
+
+    def verify(self) -> None:
+        """Read the whole manifest and check structure, paths and digest.
+
+        Raises:
+            ManifestError: naming the first thing that is wrong.
+        """
+        digest, count, size_bytes, last = Digest(self.sources), 0, 0, ROOT
+        for path, entry in self.walk():
+            self._check_entry(path, entry)
+            last += 1
+            encoded = paths.encode(path)
+            if not entry.is_directory:
+                digest.add_file(encoded, entry.size, entry.etag, entry.source, entry.key)
+                count, size_bytes = count + 1, size_bytes + entry.size
+            elif not entry.count:
+                digest.add_empty_directory(encoded)
+        (rows,) = self._connection().execute("SELECT count(*) FROM entries").fetchone()
+        found = (digest.hexdigest(), count, size_bytes, last)
+        if found != (self.digest, self.file_count, self.size_bytes, rows):
+            raise ManifestError(f"{self._path}: digest or counts do not match its entries; freeze the source again")
+
+    def close(self) -> None:
+        """Close every connection; no thread may be inside a call."""
+        with self._lock:
+            connections, self._connections = self._connections, []
+        for connection in connections:
+            connection.close()
+        self._local = threading.local()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _check_entry(self, path: str, entry: Entry) -> None:
+        try:
+            paths.split(path)
+        except MountdError as error:
+            raise ManifestError(f"{self._path}: {error}") from None
+        if b"/" in entry.name or (not entry.is_directory and entry.source >= len(self.sources)):
+            raise ManifestError(f"{self._path}: the entry {path!r} is damaged; freeze the source again")
+
+    def _each_child(self, directory: Entry) -> Iterator[Entry]:
+        after = 0
+        while page := self.children(directory, after):
+            if any(child.parent != directory.inode for child in page):
+                raise ManifestError(f"{self._path}: entry {directory.inode} claims others' children; freeze again")
+            yield from page
+            after = page[-1].inode
+
+    def _one(self, query: str, values: tuple[Any, ...]) -> Entry | None:
+        with self._translated():
+            row = self._connection().execute(query, values).fetchone()
+            return _entry(row) if row else None
+
+    def _connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            address = f"file:{quote(str(self._path))}?immutable=1&mode=ro"
+            connection = sqlite3.connect(address, uri=True, check_same_thread=False, isolation_level=None)
+            connection.executescript("PRAGMA cache_size = -2048; PRAGMA mmap_size = 0; PRAGMA query_only = 1;")
+            with self._lock:
+                self._connections.append(connection)
+            self._local.connection = connection
+        return connection
+
+    def _translated(self) -> "_Translated":
+        return _Translated(self._path)
+
+
+class _Translated:
+    """Turns SQLite's and our own parsing's complaints about a damaged file into one line."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, sqlite3.Error | TypeError | ValueError | KeyError):
+            raise ManifestError(f"{self._path}: a damaged manifest ({error}); freeze the source again") from error
+
+
+def _check(connection: sqlite3.Connection) -> dict[str, str]:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version != FORMAT_VERSION:
+        raise ValueError(f"format {version}, and this version of Moorage reads format {FORMAT_VERSION}")
+    return dict(connection.execute("SELECT key, value FROM meta").fetchall())
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    inode, parent, name, directory, size, mtime_ns, etag, md5, source, key, first, count = row
+    return Entry(inode, parent, name, bool(directory), size, mtime_ns, etag, md5, source, key, first, count)

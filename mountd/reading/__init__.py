@@ -1,0 +1,1 @@
+"""From a read to spans, fetches and read-ahead."""

@@ -1,0 +1,94 @@
+"""What a store can do, one Protocol a verb.
+
+A *store* is a place bytes come from, addressed by a URL; a *key* is the rest of an object's name below that URL, with `/`
+between segments and no leading `/` (for a store that is one file or one object, the key is the file's own name). Stores
+are synchronous and thread-safe: any number of threads may call one object.
+
+The error contract, which callers rely on and which the conformance suite checks on every store:
+
+- a key that is not there raises `NotFoundError`; a refused or missing credential `AccessDeniedError`;
+- bytes whose ETag is not the one asked for raise `DataChangedError`, whether the service noticed or we did. An object that
+  is gone although an ETag was asked for is a changed one, not a missing one;
+- a store that cannot be reached, or still fails with 5xx, 429 or a broken body when the deadline is over, raises
+  `StoreUnreachableError` and names the attempts made;
+- a body of another length than asked for is never returned: it is retried, and at the deadline `StoreUnreachableError`;
+- nothing else leaves a store: a service's own exceptions are translated, and no message holds a credential.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+Buffer = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """One object as a listing tells it.
+
+    `key` may hold anything the service allows: nothing here is validated, `dataset.manifest` does that. `etag` is opaque
+    and without surrounding quotes. `md5` is the service's own digest of the whole object (16 bytes), where it has one.
+    """
+
+    key: str
+    size: int
+    etag: str
+    mtime_ns: int
+    is_directory: bool = False
+    md5: bytes | None = None
+
+
+@runtime_checkable
+class RangeReader(Protocol):
+    """Reads a range of one frozen object."""
+
+    @property
+    def url(self) -> str:
+        """The store's own address, without credentials: part of every cache key."""
+
+    @property
+    def in_place(self) -> bool:
+        """True if a read costs no more than a local file's: such bytes are neither cached nor prefetched."""
+
+    def read(self, key: str, offset: int, size: int, etag: str) -> Buffer:
+        """Return exactly `size` bytes at `offset` of the object whose ETag is `etag`; blocks up to the store's deadline."""
+
+
+@runtime_checkable
+class ReadyReader(RangeReader, Protocol):
+    """A reader that can tell what it can give without waiting (local files in the page cache)."""
+
+    def read_ready(self, key: str, offset: int, size: int, etag: str) -> Buffer | None:
+        """As `read`, but None instead of waiting."""
+
+
+@runtime_checkable
+class Lister(Protocol):
+    """Lists what is there now."""
+
+    @property
+    def url(self) -> str:
+        """The store's own address, without credentials."""
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Yield every object whose key starts with `prefix`, recursively, in no promised order; lazily, page by page."""
+
+
+@runtime_checkable
+class Writer(Protocol):
+    """Puts whole objects: visible complete or not at all."""
+
+    @property
+    def url(self) -> str:
+        """The store's own address, without credentials."""
+
+    def write(self, key: str, source: Path | bytes, *, overwrite: bool = False) -> ObjectInfo:
+        """Store a file or bytes under `key`, verified by length and checksum; return what the store now says of it.
+
+        Raises:
+            DestinationExistsError: `key` exists and `overwrite` is False; nothing was changed.
+        """
+
+    def delete(self, key: str) -> None:
+        """Remove `key`; a key that is not there is no error."""

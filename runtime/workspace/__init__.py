@@ -1,0 +1,236 @@
+"""The workspace: a folder that holds what a cloud service used to.
+
+    workspace.toml      the mark of a workspace: the four identity strings of v1, and the catalog's URL if it is not the file below
+    catalog.db          names and versions          datastores.toml     places and their credentials
+    manifests/          frozen lists, by digest     runs/  spool/       what jobs leave and stage
+    workspaceblobstore/ the folder behind the datastore of that name
+
+It is found, in this order, by the option --workspace, by MOORAGE_WORKSPACE, as the nearest `.moorage/` upwards from the current
+folder, or as ~/.moorage/default. A folder without `workspace.toml` is none: data folders may hold a `.moorage/` of mountd's own.
+The mark is written last, so a workspace is whole or absent; everything in it is the owner's only (credentials live here).
+"""
+
+import os
+import re
+import sys
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from runtime.errors import UnknownNameError, UserErrorException
+from runtime.workspace.files import locked, toml_text, write_whole
+
+__all__ = ["Identity", "WorkspaceFolder", "default_for_run", "find", "home", "init", "named", "read_toml"]
+
+FOLDER = ".moorage"
+VARIABLE = "MOORAGE_WORKSPACE"
+_MARK = "workspace.toml"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+_REMEDY = f"make one here with `moorage init`, or name one with --workspace or {VARIABLE}"
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What v1 asks a workspace for, and where its catalog is; `catalog` None is the file in the folder."""
+
+    __pydantic_config__: ClassVar[dict[str, object]] = {"extra": "forbid"}
+
+    name: str
+    subscription_id: str = "00000000-0000-0000-0000-000000000000"
+    resource_group: str = "local"
+    location: str = "local"
+    catalog: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspaceFolder:
+    """The folder itself (for a project: its `.moorage`), by its absolute path."""
+
+    path: Path
+
+    @property
+    def catalog_path(self) -> Path:
+        """The SQLite file of names and versions."""
+        return self.path / "catalog.db"
+
+    @property
+    def datastores_path(self) -> Path:
+        """The TOML of datastores; holds secrets."""
+        return self.path / "datastores.toml"
+
+    @property
+    def runs_path(self) -> Path:
+        """One folder a run."""
+        return self.path / "runs"
+
+    @property
+    def spool_path(self) -> Path:
+        """Local staging of outputs."""
+        return self.path / "spool"
+
+    @property
+    def manifests_path(self) -> Path:
+        """Frozen lists, each named by its digest."""
+        return self.path / "manifests"
+
+    @property
+    def blobstore_path(self) -> Path:
+        """The local folder behind the datastore `workspaceblobstore`."""
+        return self.path / "workspaceblobstore"
+
+    @property
+    def exists(self) -> bool:
+        """True if this is a whole workspace."""
+        return (self.path / _MARK).is_file()
+
+    def identity(self) -> Identity:
+        """Read the mark.
+
+        Raises:
+            UserErrorException: the file was edited into something else; names the line or key.
+        """
+        return read_toml(self.path / _MARK, Identity)
+
+
+def find(
+    start: Path | None = None, explicit: str | os.PathLike[str] | None = None, environ: Mapping[str, str] = os.environ
+) -> WorkspaceFolder:
+    """The workspace that this process means; `explicit` is the option's value, `start` the folder to search upwards from.
+
+    Raises:
+        UnknownNameError: there is none; says how to make one.
+    """
+    for given, origin in ((explicit, "--workspace"), (environ.get(VARIABLE), VARIABLE)):
+        if given:
+            return _given(Path(given), origin)
+    beginning = (start or Path.cwd()).absolute()
+    for folder in (beginning, *beginning.parents):
+        if (candidate := WorkspaceFolder(folder / FOLDER)).exists:
+            return candidate
+    if (default := _default(environ)).exists:
+        return default
+    raise UnknownNameError(f"no workspace: no {FOLDER} folder in {beginning} or above it; {_REMEDY}")
+
+
+def default_for_run(
+    start: Path | None = None, explicit: str | os.PathLike[str] | None = None, environ: Mapping[str, str] = os.environ
+) -> WorkspaceFolder:
+    """As `find`, but where nothing is named or found, make ~/.moorage/default and say so, once, on stderr."""
+    try:
+        return find(start, explicit, environ)
+    except UnknownNameError:
+        if explicit or environ.get(VARIABLE):
+            raise
+    made = init(_default(environ).path)
+    print(f"moorage: no workspace here, so I made {made.path}", file=sys.stderr)  # noqa: T201 # a line for the user, not a log
+    return made
+
+
+def named(identity: Identity, environ: Mapping[str, str] = os.environ) -> WorkspaceFolder:
+    """The workspace that a v1 config.json selects, ~/.moorage/workspaces/<name>; made on first use, said once on stderr."""
+    folder = WorkspaceFolder(home(environ) / FOLDER / "workspaces" / _checked(identity.name))
+    if not folder.exists:
+        folder = init(folder.path, identity=identity)
+        print(f"moorage: the workspace '{identity.name}' is {folder.path}", file=sys.stderr)  # noqa: T201 # as above
+    return folder
+
+
+def init(path: Path, catalog_url: str | None = None, identity: Identity | None = None) -> WorkspaceFolder:
+    """Make the workspace folder `path`, or return it if it is one already.
+
+    Raises:
+        UserErrorException: `path` holds other things, is a workspace with another catalog, or the URL holds a password.
+    """
+    folder = WorkspaceFolder(path.absolute())
+    if catalog_url is not None and re.search(r"//[^/@]*:[^/@]*@", catalog_url):
+        raise UserErrorException("the catalog's URL holds a password; leave it to the database's own file (~/.pgpass)")
+    if folder.exists:
+        return _same_catalog(folder, catalog_url)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UserErrorException(f"{path} is there and holds something else; name another folder, such as {path / FOLDER}")
+    wanted = identity or Identity(_name_for(folder.path), catalog=catalog_url)
+    folder.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with locked(folder.path / ".lock"):
+        if folder.exists:  # another process was faster
+            return _same_catalog(folder, catalog_url)
+        for each in (folder.runs_path, folder.spool_path, folder.manifests_path, folder.blobstore_path):
+            each.mkdir(exist_ok=True)
+        write_whole(folder.path / ".gitignore", "*\n")
+        write_whole(folder.path / _MARK, _mark_text(wanted))
+    return folder
+
+
+def home(environ: Mapping[str, str] = os.environ) -> Path:
+    """The user's home folder, also where there is no user database."""
+    given = environ.get("HOME") or environ.get("USERPROFILE")
+    return Path(given) if given else Path.home()
+
+
+def read_toml(path: Path, kind: type[_Value]) -> _Value:
+    """Read a TOML file that a user may have edited as `kind` (a dataclass); its values are never repeated in an error.
+
+    Raises:
+        UserErrorException: not TOML, an unknown key (with a suggestion), a missing one, or a value of another type.
+    """
+    import pydantic
+
+    try:
+        with path.open("rb") as file:
+            document = tomllib.load(file)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserErrorException(f"{path}: not TOML ({error}); mend that line") from None
+    try:
+        return pydantic.TypeAdapter(kind).validate_python(document, strict=True)
+    except pydantic.ValidationError as error:
+        fault = error.errors(include_input=False, include_url=False)[0]
+        raise UserErrorException(f"{path}: {_fault_text(dict(fault), kind)}") from None
+
+
+def _fault_text(fault: dict[str, Any], kind: type[object]) -> str:
+    where = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] != "unexpected_keyword_argument":
+        return f"'{where}': {fault['msg']}; mend it by hand"
+    import difflib
+
+    known = [name for name in getattr(kind, "__annotations__", {}) if not name.startswith("_")]
+    near = difflib.get_close_matches(where.rpartition(".")[2], known, 1)
+    return f"unknown key '{where}'" + (f"; did you mean '{near[0]}'?" if near else "; remove it")
+
+
+def _given(path: Path, origin: str) -> WorkspaceFolder:
+    for candidate in (path, path / FOLDER):
+        if (folder := WorkspaceFolder(candidate.absolute())).exists:
+            return folder
+    raise UnknownNameError(f"no workspace at {path} (from {origin}); make one with `moorage --workspace {path} init`")
+
+
+def _default(environ: Mapping[str, str]) -> WorkspaceFolder:
+    return WorkspaceFolder(home(environ) / FOLDER / "default")
+
+
+def _name_for(path: Path) -> str:
+    folder = path.parent if path.name == FOLDER else path
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", folder.name).lstrip("_.-")[:100] or "workspace"
+
+
+def _checked(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise UserErrorException(f"{name!r} is no name for a workspace: letters, digits, '_', '-', '.', at most 100")
+    return name
+
+
+def _same_catalog(folder: WorkspaceFolder, catalog_url: str | None) -> WorkspaceFolder:
+    if catalog_url is not None and folder.identity().catalog != catalog_url:
+        raise UserErrorException(f"{folder.path} is a workspace with another catalog; change 'catalog' in its {_MARK}")
+    return folder
+
+
+def _mark_text(identity: Identity) -> str:
+    lines = ["# A Moorage workspace. `catalog` may name a database for a team, as an SQLAlchemy URL without a password."]
+    for key in ("name", "subscription_id", "resource_group", "location", "catalog"):
+        value = getattr(identity, key)
+        lines.append(f"# {key} =" if value is None else f"{key} = {toml_text(value)}")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,89 @@
+"""Small files that are whole or absent, and a lock between processes.
+
+`write_whole` writes beside the target, syncs, and renames over it, so that a reader sees the old text or the new one.
+`locked` serialises a read-modify-write between processes by `flock` on a file of its own (never on the file that is replaced:
+a lock on an inode that a rename has unlinked protects nothing). Where there is no `fcntl` there is no lock, and the last writer
+wins with a whole file. TOML is written by `toml_text`, as the standard library only reads it.
+"""
+
+import contextlib
+import errno
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from runtime.errors import UserErrorException
+
+LOCK_DEADLINE_S = 30.0
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Replace `path` by `text` (UTF-8), readable by the owner only; on any error the old file stays."""
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # made with mode 0600
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` survive a power cut, where the system can sync a folder at all."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:  # Windows opens no folders
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, deadline_s: float = LOCK_DEADLINE_S) -> Iterator[None]:
+    """Hold the lock file `path` (made if missing) against every other process and thread.
+
+    Raises:
+        UserErrorException: another process held it for longer than `deadline_s`.
+    """
+    try:
+        import fcntl
+    except ImportError:  # not POSIX: see the module's text
+        yield
+        return
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    end = time.monotonic() + deadline_s
+    try:
+        while not _try_lock(fcntl.flock, descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            if time.monotonic() > end:
+                raise UserErrorException(
+                    f"{path} has been locked by another process for {deadline_s:g} s; end that process and try again"
+                )
+            time.sleep(0.01)  # flock has no wait with a deadline
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(flock: Callable[[int, int], None], descriptor: int, operation: int) -> bool:
+    try:
+        flock(descriptor, operation)
+    except OSError as error:
+        if error.errno in {errno.EWOULDBLOCK, errno.EACCES}:
+            return False
+        raise
+    return True
+
+
+def toml_text(value: str) -> str:
+    """`value` as a TOML basic string, quotes included."""
+    # JSON's escapes are TOML's, except for DEL, and for surrogate pairs, which ensure_ascii=False avoids.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
