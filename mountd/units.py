@@ -10,7 +10,7 @@ from typing import Final
 
 from mountd.errors import BadInputError
 
-_QUANTITY: Final = re.compile(r"(\d{1,18}(?:\.\d{1,9})?)\s*([a-z]*)", re.ASCII)
+_QUANTITY: Final = re.compile(r"(\d{1,20}(?:\.\d{1,17})?)\s*([a-z]*)", re.ASCII)
 _LETTERS: Final = "kmgtpe"
 _SIZES: Final = {
     "": 1,

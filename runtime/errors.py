@@ -11,12 +11,12 @@
     └── ActivityFailedException        1   a run that failed, from wait_for_completion
     JobError                               `moorage run` is over without the child's own code; carries its exit code
 
-Each class carries the exit code that a caller of `moorage` gets (DESIGN §12); what mountd raises keeps mountd's own. A message is
-one line: what was wrong, where, and what to do. It never holds a secret.
+Each class carries the exit code that a caller of `moorage` gets (DESIGN §12); what mountd raises keeps mountd's own. A
+message is one line: what was wrong, where, and what to do. It never holds a secret.
 """
 
 
-class AzureMLException(Exception):
+class AzureMLException(Exception):  # noqa: N818 # v1's name, which scripts catch
     """Root of the names that v1 scripts catch."""
 
     exit_code: int = 3

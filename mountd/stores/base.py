@@ -7,18 +7,23 @@ are synchronous and thread-safe: any number of threads may call one object.
 The error contract, which callers rely on and which the conformance suite checks on every store:
 
 - a key that is not there raises `NotFoundError`; a refused or missing credential `AccessDeniedError`;
+- `read` is pinned: the ETag is the one a listing told; the empty string pins nothing. A read of 0 bytes asks nobody;
 - bytes whose ETag is not the one asked for raise `DataChangedError`, whether the service noticed or we did. An object that
   is gone although an ETag was asked for is a changed one, not a missing one;
 - a store that cannot be reached, or still fails with 5xx, 429 or a broken body when the deadline is over, raises
   `StoreUnreachableError` and names the attempts made;
 - a body of another length than asked for is never returned: it is retried, and at the deadline `StoreUnreachableError`;
+- a store that keeps connections belongs to the process that opened it: after a fork it raises `DefectError` at once;
 - nothing else leaves a store: a service's own exceptions are translated, and no message holds a credential.
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
+
+from mountd.errors import DefectError
 
 Buffer = bytes | bytearray | memoryview
 
@@ -37,6 +42,28 @@ class ObjectInfo:
     mtime_ns: int
     is_directory: bool = False
     md5: bytes | None = None
+
+
+def normal_etag(header: str | None) -> str:
+    """An ETag as Moorage keeps it: without quotes (services send them in headers and omit them in listings).
+
+    A weak one keeps its `W/`, because it must never be sent in an If-Match.
+    """
+    text = (header or "").strip()
+    weak, opaque = ("W/", text[2:]) if text.startswith("W/") else ("", text)
+    return weak + opaque.removeprefix('"').removesuffix('"')
+
+
+def check_process(opened_by: int) -> None:
+    """Refuse a store in a forked child: its connections, or its SDK's threads, are the parent's.
+
+    Raises:
+        DefectError: this process is not `opened_by`.
+    """
+    if os.getpid() != opened_by:
+        raise DefectError(
+            f"a store opened by process {opened_by} is used by process {os.getpid()}, a fork; open it there"
+        )
 
 
 @runtime_checkable

@@ -1,35 +1,36 @@
 """The workspace: a folder that holds what a cloud service used to.
 
-    workspace.toml      the mark of a workspace: the four identity strings of v1, and the catalog's URL if it is not the file below
+    workspace.toml      the mark of a workspace: v1's four identity strings, and the catalog's URL if it is not catalog.db
     catalog.db          names and versions          datastores.toml     places and their credentials
     manifests/          frozen lists, by digest     runs/  spool/       what jobs leave and stage
     workspaceblobstore/ the folder behind the datastore of that name
 
-It is found, in this order, by the option --workspace, by MOORAGE_WORKSPACE, as the nearest `.moorage/` upwards from the current
-folder, or as ~/.moorage/default. A folder without `workspace.toml` is none: data folders may hold a `.moorage/` of mountd's own.
-The mark is written last, so a workspace is whole or absent; everything in it is the owner's only (credentials live here).
+It is found, in this order, by the option --workspace, by MOORAGE_WORKSPACE, as the nearest `.moorage/` upwards from the
+current folder, or as ~/.moorage/default. A folder without `workspace.toml` is none: data folders may hold a `.moorage/`
+of mountd's own. The mark is written last, so a workspace is whole or absent; its folder is the owner's only (credentials
+live here).
 """
 
 import os
 import re
 import sys
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar
 
 from runtime.errors import UnknownNameError, UserErrorException
-from runtime.workspace.files import locked, toml_text, write_whole
+from runtime.workspace.files import locked, read_toml, toml_text, write_whole
 
-__all__ = ["Identity", "WorkspaceFolder", "default_for_run", "find", "home", "init", "named", "read_toml"]
+__all__ = ["Identity", "WorkspaceFolder", "default_for_run", "find", "home", "init", "named"]
 
 FOLDER = ".moorage"
 VARIABLE = "MOORAGE_WORKSPACE"
 _MARK = "workspace.toml"
+_OWN = {".lock", ".gitignore", "runs", "spool", "manifests", "workspaceblobstore"}  # what an init cut short leaves
+_KEYS = ("name", "subscription_id", "resource_group", "location", "catalog")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _REMEDY = f"make one here with `moorage init`, or name one with --workspace or {VARIABLE}"
-_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,6 @@ class WorkspaceFolder:
         """The local folder behind the datastore `workspaceblobstore`."""
         return self.path / "workspaceblobstore"
 
-    @property
     def exists(self) -> bool:
         """True if this is a whole workspace."""
         return (self.path / _MARK).is_file()
@@ -92,13 +92,13 @@ class WorkspaceFolder:
         Raises:
             UserErrorException: the file was edited into something else; names the line or key.
         """
-        return read_toml(self.path / _MARK, Identity)
+        return read_toml(self.path / _MARK, Identity, _KEYS)
 
 
 def find(
     start: Path | None = None, explicit: str | os.PathLike[str] | None = None, environ: Mapping[str, str] = os.environ
 ) -> WorkspaceFolder:
-    """The workspace that this process means; `explicit` is the option's value, `start` the folder to search upwards from.
+    """The workspace that this process means; `explicit` is the option's value, `start` where the search upwards begins.
 
     Raises:
         UnknownNameError: there is none; says how to make one.
@@ -108,9 +108,9 @@ def find(
             return _given(Path(given), origin)
     beginning = (start or Path.cwd()).absolute()
     for folder in (beginning, *beginning.parents):
-        if (candidate := WorkspaceFolder(folder / FOLDER)).exists:
+        if (candidate := WorkspaceFolder(folder / FOLDER)).exists():
             return candidate
-    if (default := _default(environ)).exists:
+    if (default := _default(environ)).exists():
         return default
     raise UnknownNameError(f"no workspace: no {FOLDER} folder in {beginning} or above it; {_REMEDY}")
 
@@ -130,9 +130,9 @@ def default_for_run(
 
 
 def named(identity: Identity, environ: Mapping[str, str] = os.environ) -> WorkspaceFolder:
-    """The workspace that a v1 config.json selects, ~/.moorage/workspaces/<name>; made on first use, said once on stderr."""
+    """The workspace that a v1 config.json selects, ~/.moorage/workspaces/<name>; made on first use, said on stderr."""
     folder = WorkspaceFolder(home(environ) / FOLDER / "workspaces" / _checked(identity.name))
-    if not folder.exists:
+    if not folder.exists():
         folder = init(folder.path, identity=identity)
         print(f"moorage: the workspace '{identity.name}' is {folder.path}", file=sys.stderr)  # noqa: T201 # as above
     return folder
@@ -147,14 +147,14 @@ def init(path: Path, catalog_url: str | None = None, identity: Identity | None =
     folder = WorkspaceFolder(path.absolute())
     if catalog_url is not None and re.search(r"//[^/@]*:[^/@]*@", catalog_url):
         raise UserErrorException("the catalog's URL holds a password; leave it to the database's own file (~/.pgpass)")
-    if folder.exists:
+    if folder.exists():
         return _same_catalog(folder, catalog_url)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise UserErrorException(f"{path} is there and holds something else; name another folder, such as {path / FOLDER}")
+    if path.exists() and (not path.is_dir() or any(each.name not in _OWN for each in path.iterdir())):
+        raise UserErrorException(f"{path} holds something else; name another folder, such as {path / FOLDER}")
     wanted = identity or Identity(_name_for(folder.path), catalog=catalog_url)
     folder.path.mkdir(mode=0o700, parents=True, exist_ok=True)
     with locked(folder.path / ".lock"):
-        if folder.exists:  # another process was faster
+        if folder.exists():  # another process was faster
             return _same_catalog(folder, catalog_url)
         for each in (folder.runs_path, folder.spool_path, folder.manifests_path, folder.blobstore_path):
             each.mkdir(exist_ok=True)
@@ -169,40 +169,9 @@ def home(environ: Mapping[str, str] = os.environ) -> Path:
     return Path(given) if given else Path.home()
 
 
-def read_toml(path: Path, kind: type[_Value]) -> _Value:
-    """Read a TOML file that a user may have edited as `kind` (a dataclass); its values are never repeated in an error.
-
-    Raises:
-        UserErrorException: not TOML, an unknown key (with a suggestion), a missing one, or a value of another type.
-    """
-    import pydantic
-
-    try:
-        with path.open("rb") as file:
-            document = tomllib.load(file)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserErrorException(f"{path}: not TOML ({error}); mend that line") from None
-    try:
-        return pydantic.TypeAdapter(kind).validate_python(document, strict=True)
-    except pydantic.ValidationError as error:
-        fault = error.errors(include_input=False, include_url=False)[0]
-        raise UserErrorException(f"{path}: {_fault_text(dict(fault), kind)}") from None
-
-
-def _fault_text(fault: dict[str, Any], kind: type[object]) -> str:
-    where = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] != "unexpected_keyword_argument":
-        return f"'{where}': {fault['msg']}; mend it by hand"
-    import difflib
-
-    known = [name for name in getattr(kind, "__annotations__", {}) if not name.startswith("_")]
-    near = difflib.get_close_matches(where.rpartition(".")[2], known, 1)
-    return f"unknown key '{where}'" + (f"; did you mean '{near[0]}'?" if near else "; remove it")
-
-
 def _given(path: Path, origin: str) -> WorkspaceFolder:
     for candidate in (path, path / FOLDER):
-        if (folder := WorkspaceFolder(candidate.absolute())).exists:
+        if (folder := WorkspaceFolder(candidate.absolute())).exists():
             return folder
     raise UnknownNameError(f"no workspace at {path} (from {origin}); make one with `moorage --workspace {path} init`")
 
@@ -229,8 +198,8 @@ def _same_catalog(folder: WorkspaceFolder, catalog_url: str | None) -> Workspace
 
 
 def _mark_text(identity: Identity) -> str:
-    lines = ["# A Moorage workspace. `catalog` may name a database for a team, as an SQLAlchemy URL without a password."]
-    for key in ("name", "subscription_id", "resource_group", "location", "catalog"):
+    lines = ["# A Moorage workspace. `catalog` may name a team's database, as an SQLAlchemy URL without a password."]
+    for key in _KEYS:
         value = getattr(identity, key)
         lines.append(f"# {key} =" if value is None else f"{key} = {toml_text(value)}")
     return "\n".join(lines) + "\n"

@@ -1,9 +1,10 @@
-"""Small files that are whole or absent, and a lock between processes.
+"""Small files that are whole or absent, a lock between processes, and TOML that users may edit.
 
 `write_whole` writes beside the target, syncs, and renames over it, so that a reader sees the old text or the new one.
-`locked` serialises a read-modify-write between processes by `flock` on a file of its own (never on the file that is replaced:
-a lock on an inode that a rename has unlinked protects nothing). Where there is no `fcntl` there is no lock, and the last writer
-wins with a whole file. TOML is written by `toml_text`, as the standard library only reads it.
+`locked` serialises a read-modify-write between processes by `flock` on a file of its own (never on the file that is
+replaced: a lock on an inode that a rename has unlinked protects nothing). Where there is no `fcntl` there is no lock, and
+the last writer wins with a whole file. `read_toml` checks what it reads against a dataclass; `toml_text` is what writing
+needs, as the standard library only reads TOML.
 """
 
 import contextlib
@@ -12,12 +13,15 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 from runtime.errors import UserErrorException
 
 LOCK_DEADLINE_S = 30.0
+_Value = TypeVar("_Value")
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -87,3 +91,34 @@ def toml_text(value: str) -> str:
     """`value` as a TOML basic string, quotes included."""
     # JSON's escapes are TOML's, except for DEL, and for surrogate pairs, which ensure_ascii=False avoids.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def read_toml(path: Path, kind: type[_Value], keys: Sequence[str]) -> _Value:
+    """Read a TOML file that a user may have edited as the dataclass `kind`; `keys` are all that may stand in it.
+
+    Raises:
+        UserErrorException: not TOML, an unknown key (with a suggestion), a missing one, or a value of another type. No
+            value is repeated: it may be a secret.
+    """
+    import pydantic
+
+    try:
+        with path.open("rb") as file:
+            document = tomllib.load(file)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserErrorException(f"{path}: not TOML ({error}); mend that line") from None
+    try:
+        return pydantic.TypeAdapter(kind).validate_python(document)
+    except pydantic.ValidationError as error:
+        fault = error.errors(include_input=False, include_url=False)[0]
+        raise UserErrorException(f"{path}: {_fault_text(dict(fault), keys)}") from None
+
+
+def _fault_text(fault: dict[str, Any], keys: Sequence[str]) -> str:
+    where = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] != "unexpected_keyword_argument":
+        return f"'{where}': {fault['msg']}; mend it by hand"
+    import difflib
+
+    near = difflib.get_close_matches(where.rpartition(".")[2], keys, 1)
+    return f"unknown key '{where}'" + (f"; did you mean '{near[0]}'?" if near else "; remove it")

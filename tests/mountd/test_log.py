@@ -15,6 +15,10 @@ KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr
 LINE = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z "
 
 
+def fail() -> None:
+    raise ValueError(f"AccountKey={KEY}")
+
+
 @pytest.fixture
 def stream() -> Iterator[io.StringIO]:
     text = io.StringIO()
@@ -30,11 +34,11 @@ def stream() -> Iterator[io.StringIO]:
         ("token ?sig=s3cr3t", "s3cr3t"),
         ("url%3Fsv%3D1%26sig%3Ds3cr3t", "s3cr3t"),
         (f"DefaultEndpointsProtocol=http;AccountName=dev;AccountKey={KEY};BlobEndpoint=http://x", KEY),
-        ("SharedAccessSignature=sv=2024&ss=b&sig=s3cr3t", "s3cr3t"),
+        ("SharedAccessSignature=sv=2024&ss=b&sig=s3cr3t", "sv=2024&ss=b&sig=s3cr3t"),
         ("{'account_key': 's3cr3t'}", "s3cr3t"),
         ("AZURE_STORAGE_KEY=s3cr3t", "s3cr3t"),
         ("AZURE_CLIENT_SECRET=s3cr3t", "s3cr3t"),
-        ("Authorization: SharedKey devstore:s3cr3t", "s3cr3t"),
+        ("Authorization: SharedKey dev:s3cr3t", "dev:s3cr3t"),
         ("authorization='Bearer eyJ0.eyJz.abc'", "eyJ0.eyJz.abc"),
         ("postgresql://me:s3cr3t@db/catalog", "s3cr3t"),
         (f"a key alone: {KEY}", KEY),
@@ -44,7 +48,7 @@ def test_a_secret_is_replaced_and_the_rest_is_kept(text: str, secret: str) -> No
     shown = redact(text)
     assert secret not in shown
     assert HIDDEN in shown
-    assert shown.split(HIDDEN)[0] == text.split(secret)[0] or "SharedAccessSignature" in text
+    assert shown.split(HIDDEN, maxsplit=1)[0] == text.split(secret, maxsplit=1)[0]
 
 
 @pytest.mark.parametrize(
@@ -84,7 +88,7 @@ def test_secrets_in_arguments_do_not_reach_the_stream(stream: io.StringIO) -> No
 
 def test_a_failure_is_told_in_one_line_without_its_secret(stream: io.StringIO) -> None:
     try:
-        raise ValueError(f"AccountKey={KEY}")
+        fail()
     except ValueError:
         logging.getLogger("mountd.daemon").exception("cannot go on")
     assert stream.getvalue().count("\n") == 1
@@ -95,7 +99,7 @@ def test_debug_shows_the_traceback_indented_and_redacted() -> None:
     text = io.StringIO()
     handler = open_log("debug", text)
     try:
-        raise ValueError(f"AccountKey={KEY}")
+        fail()
     except ValueError:
         logging.getLogger("mountd.daemon").exception("cannot go on")
     finally:

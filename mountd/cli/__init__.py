@@ -1,0 +1,127 @@
+"""The commands `mountd` and `mount.moorage`.
+
+    mounting.py   mount, unmount, status
+    data.py       freeze, verify, download
+    machine.py    doctor, config
+
+Errors end here, in `main`: one line on stderr and the exit code of their class, a traceback only with --debug.
+"""
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from mountd import log
+from mountd.cli.data import download, freeze, verify
+from mountd.cli.machine import config, doctor
+from mountd.cli.mounting import mount, status, unmount
+from mountd.errors import DefectError, MountdError
+
+INTERRUPTED = 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="moorage", prog_name="mountd")
+@click.option("--debug", is_flag=True, help="Log everything, and show tracebacks.")
+@click.pass_context
+def mountd(context: click.Context, *, debug: bool) -> None:
+    """Mount frozen datasets: Azure blobs, https or local folders at a path, read-only, for ever the same bytes."""
+    context.obj = "DEBUG" if debug else "WARNING"
+    log.open_log(context.obj, sys.stderr)
+
+
+for _command in (mount, unmount, status, freeze, verify, download, doctor, config):
+    mountd.add_command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run `mountd` and leave with its exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    sys.exit(run(arguments))
+
+
+def mount_helper() -> None:
+    """Run `mount.moorage SOURCE DIR [-o OPTIONS]`, as mount(8) calls it for `mount -t moorage`."""
+    try:
+        arguments = helper_arguments(sys.argv[1:])
+    except click.UsageError as error:
+        click.echo(f"mount.moorage: {error.format_message()}", err=True)
+        sys.exit(error.exit_code)
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line; return its exit code. Nothing is raised."""
+    debug = "--debug" in arguments
+    try:
+        result = mountd.main(list(arguments), prog_name="mountd", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokenPipeError:
+        return 0  # `mountd status | head`
+    except MountdError as error:
+        return _fail(error, error.exit_code, debug=debug)
+    except Exception as error:  # noqa: BLE001  # the last resort: a defect is one line, too
+        return _fail(error, DefectError.exit_code, debug=debug)
+    return result if isinstance(result, int) else 0
+
+
+def helper_arguments(arguments: Sequence[str]) -> list[str]:
+    """The `mountd` command line for what mount(8) passes: SOURCE DIR [-sfnv] [-o a,b=c]."""
+    places: list[str] = []
+    options: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        if word == "-o":
+            options += next(words, "").split(",")
+        elif not word.startswith("-"):
+            places.append(word)
+    if len(places) != len(("SOURCE", "DIR")):
+        raise click.UsageError("mount.moorage SOURCE DIR [-o option,option=value]")
+    flags = [_flag(option) for option in options if option and option.partition("=")[0] not in _MOUNT_8]
+    return ["mount", *flags, *places]
+
+
+# What mount(8) says to every helper: a mount of ours is read-only, nosuid and nodev already, the rest is for mount(8).
+_MOUNT_8 = frozenset(
+    {
+        "ro",
+        "rw",
+        "defaults",
+        "auto",
+        "noauto",
+        "user",
+        "nouser",
+        "users",
+        "owner",
+        "group",
+        "suid",
+        "nosuid",
+        "dev",
+        "nodev",
+        "exec",
+        "noexec",
+        "noatime",
+        "relatime",
+        "_netdev",
+        "nofail",
+    }
+)
+
+
+def _flag(option: str) -> str:
+    return "--" + option.replace("_", "-")
+
+
+def _fail(error: Exception, code: int, *, debug: bool) -> int:
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
+    text = str(error) if isinstance(error, MountdError) else f"a defect: {type(error).__name__}: {error}; see --debug"
+    click.echo("mountd: " + log.redact(" ".join(text.splitlines())), err=True)
+    return code

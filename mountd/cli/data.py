@@ -1,0 +1,139 @@
+"""freeze, verify, download: manifests and bytes without a mount."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import click
+
+from mountd.errors import BadInputError
+from mountd.stores.credentials import Credential, from_environment, from_option
+from mountd.units import format_size
+
+_Command = TypeVar("_Command", bound=Callable[..., object])
+
+
+def _credential(_: click.Context, __: click.Parameter, text: str | None) -> Credential | None:
+    return from_environment(os.environ) if text is None else from_option(text, os.environ)
+
+
+def credential_option(command: _Command) -> _Command:
+    """Give a command --credential; without it the environment decides."""
+    return click.option(
+        "--credential",
+        callback=_credential,
+        metavar="file:PATH|env:NAME|azure-default|anonymous",
+        help="Where the credential is. Without it AZURE_STORAGE_CONNECTION_STRING, _KEY or _SAS_TOKEN.",
+    )(command)
+
+
+def frozen_source(source: str, credential: Credential | None, folder: Path) -> Path:
+    """Freeze what a user typed into a manifest of its own in `folder`; return its path."""
+    from mountd.freeze import freeze_source
+
+    if "://" not in source:
+        what = "no such manifest" if not Path(source).exists() else "not a manifest"
+        raise BadInputError(f"{source}: {what}; a folder is named by its URL: file://{Path(source).absolute()}")
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    target = folder / f"{os.getpid()}-{os.urandom(4).hex()}.manifest"
+    with counting("freezing") as progress:
+        freeze_source(source, credential, target, progress)
+    return target
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int], None] | None]:
+    """A line on a terminal's stderr that counts files; nothing where nobody looks."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(what) as status:
+        yield lambda files: status.update(f"{what}: {files:,} files")
+
+
+@click.command()
+@click.argument("source")
+@click.option(
+    "-o", "--output", "target", metavar="FILE", required=True, type=click.Path(path_type=Path), help="The manifest."
+)
+@click.option("--overwrite", is_flag=True, help="Replace FILE if it is there.")
+@credential_option
+def freeze(source: str, target: Path, *, overwrite: bool, credential: Credential | None) -> None:
+    """Freeze SOURCE into the manifest FILE: paths, sizes and ETags as they are now."""
+    from mountd.freeze import freeze_source
+
+    if target.exists() and not overwrite:
+        raise BadInputError(f"{target}: is there already; choose another name, or --overwrite")
+    with counting("freezing") as progress:
+        summary = freeze_source(source, credential, target, progress)
+    click.echo(f"{target}: {summary.files} files, {format_size(summary.size_bytes)}, digest {summary.digest}")
+
+
+@click.command()
+@click.argument("manifest", metavar="FILE", type=click.Path(path_type=Path))
+def verify(manifest: Path) -> None:
+    """Check that the manifest FILE is whole: structure, paths, digest."""
+    from mountd.dataset.manifest import Manifest
+
+    with Manifest.open(manifest) as opened:
+        opened.verify()
+        click.echo(
+            f"{manifest}: whole; {opened.file_count} files, {format_size(opened.size_bytes)}, digest {opened.digest}"
+        )
+
+
+@click.command()
+@click.argument("source")
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--overwrite", is_flag=True, help="Replace files in DIR that differ.")
+@credential_option
+def download(source: str, directory: Path, *, overwrite: bool, credential: Credential | None) -> None:
+    """Put the files of SOURCE, a manifest or a URL, into DIR; a second call fetches only what lacks."""
+    from mountd.config import load
+    from mountd.dataset.manifest import Manifest, is_manifest
+
+    given = Path(source)
+    ours = is_manifest(given)
+
+    manifest = given if ours else frozen_source(source, credential, load().settings.cache_dir / "frozen")
+    try:
+        with Manifest.open(manifest) as opened:
+            credentials = dict.fromkeys(opened.sources, credential) if credential is not None else {}
+            total_bytes = opened.size_bytes
+        _download(manifest, directory, credentials, total_bytes, overwrite=overwrite)
+    finally:
+        if not ours:
+            manifest.unlink(missing_ok=True)
+
+
+def _download(
+    manifest: Path, directory: Path, credentials: dict[str, Credential], total_bytes: int, *, overwrite: bool
+) -> None:
+    from mountd.download import download as run
+
+    with filling("downloading", total_bytes) as progress:
+        done = run(manifest, directory, credentials=credentials, overwrite=overwrite, progress=progress)
+    click.echo(
+        f"{directory}: {done.files} files, {format_size(done.size_bytes)}; "
+        f"fetched {format_size(done.fetched_bytes)} in {done.seconds:.1f} s"
+    )
+
+
+@contextmanager
+def filling(what: str, total_bytes: int) -> Iterator[Callable[[int, int], None] | None]:
+    """A progress bar of bytes on a terminal's stderr; nothing where nobody looks."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (TextColumn(what), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total_bytes)
+        yield lambda _, size_bytes: bar.update(task, completed=size_bytes)

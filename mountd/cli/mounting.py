@@ -1,0 +1,149 @@
+"""mount, unmount, status: the life of a mount, from the command line."""
+
+import json
+import os
+import selectors
+import signal
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mountd import client, notify
+from mountd import config as settings
+from mountd.cli.data import credential_option, frozen_source
+from mountd.client import Mount
+from mountd.dataset.manifest import is_manifest
+from mountd.errors import MountPointError, NotFoundError
+from mountd.stores.credentials import Credential
+from mountd.units import format_size
+
+_STOP_WAIT_S = 10.0
+
+
+@click.command()
+@click.argument("source")
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--foreground", is_flag=True, help="Stay, and end the mount on Ctrl-C or SIGTERM.")
+@click.option("--json", "as_json", is_flag=True, help="Print the status of the new mount as JSON.")
+@credential_option
+@settings.click_options
+@click.pass_context
+def mount(
+    context: click.Context,
+    /,
+    source: str,
+    directory: Path,
+    *,
+    foreground: bool,
+    as_json: bool,
+    credential: Credential | None,
+    **flags: str | None,
+) -> int:
+    """Mount SOURCE on the empty folder DIR; returns when the mount answers.
+
+    SOURCE is a manifest file, or a URL, which is frozen first: file:///dir, https://host/file,
+    https://ACCOUNT.blob.core.windows.net/CONTAINER/PREFIX/ and its path-style and wasbs:// forms.
+    """
+    loaded = settings.load(flags).settings
+    given = Path(source)
+    ours = is_manifest(given)
+    reason = client.why_no_fuse()
+    if reason is None and not ours:
+        given = frozen_source(source, credential, loaded.cache_dir / "frozen")
+    mounted = client.start(
+        given,
+        directory,
+        source=source,
+        credentials=_credentials(given, credential) if reason is None else {},
+        settings=settings.texts(loaded),
+        lifeline=foreground,
+        owns_manifest=not ours,
+        log_level=context.obj,
+    )
+    if as_json:
+        click.echo(json.dumps(mounted.status(), indent=2))
+    if foreground:
+        return _stay(mounted)
+    mounted.release()
+    return 0
+
+
+@click.command()
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help="Do not wait for readers; clean up after a dead owner, too.")
+def unmount(directory: Path, *, force: bool) -> None:
+    """End the mount on DIR, a dead one too; waits up to 10 s for readers, then detaches it."""
+    if force:
+        for line in client.sweep():
+            click.echo(f"mountd: {line}", err=True)
+    try:
+        busy = client.stop(directory, force=force, timeout_s=_STOP_WAIT_S)
+    except NotFoundError:
+        if not force:
+            raise
+        return  # `sweep` has done it, or it was done before
+    if busy and not force:
+        click.echo(f"mountd: {directory}: still in use: detached, and served to those who have files open", err=True)
+
+
+@click.command()
+@click.argument("directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Everything, for programs.")
+def status(directory: Path | None, *, as_json: bool) -> None:
+    """What the mount on DIR does, or all mounts of this user."""
+    rows = [client.status(directory)] if directory else [_status_of(record) for record in client.mounts()]
+    if as_json:
+        click.echo(json.dumps(rows if directory is None else rows[0], indent=2))
+        return
+    for row in rows:
+        click.echo(_line(row))
+
+
+def _status_of(record: client.MountRecord) -> dict[str, Any]:
+    try:
+        return client.status(record.mountpoint)
+    except (NotFoundError, MountPointError) as error:
+        return {"mountpoint": str(record.mountpoint), "source": record.source, "error": str(error)}
+
+
+def _line(row: dict[str, Any]) -> str:
+    if "error" in row:
+        return str(row["error"])
+    reads, fetch, cache = row["reads"], row["fetch"], row["cache"]
+    return (
+        f"{row['mountpoint']}: {row['files']} files, {format_size(row['bytes'])} of {row['source']}; "
+        f"read {format_size(reads['bytes'])} in {reads['count']}, fetched {format_size(fetch['bytes'])} in "
+        f"{fetch['requests']}, cache {cache['hits']} hits, {cache['misses']} misses; up {row['uptime_s']:.0f} s"
+    )
+
+
+def _credentials(manifest: Path, credential: Credential | None) -> dict[str, Credential]:
+    """The one credential of a command line, for every source of the manifest."""
+    if credential is None:
+        return {}
+    from mountd.dataset.manifest import Manifest
+
+    with Manifest.open(manifest) as opened:
+        return dict.fromkeys(opened.sources, credential)
+
+
+def _stay(mounted: Mount) -> int:
+    """Wait for a signal or the end of the worker, and end the mount."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    old = signal.set_wakeup_fd(writing)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    notify.ready(f"mounted on {mounted.mountpoint}")
+    with selectors.DefaultSelector() as selector:
+        selector.register(reading, selectors.EVENT_READ)
+        selector.register(mounted, selectors.EVENT_READ)
+        ready = {key.fileobj for key, _ in selector.select()}
+    signal.set_wakeup_fd(old)
+    notify.stopping()
+    died = reading not in ready and client.is_dead(mounted.mountpoint)
+    mounted.stop(_STOP_WAIT_S)
+    if died:
+        raise MountPointError(f"{mounted.mountpoint}: the worker died; its log is above. Mount again")
+    return 0

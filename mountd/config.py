@@ -1,0 +1,367 @@
+"""The settings: one table of fields that becomes flags, environment variables, TOML keys, help and `mountd config`.
+
+A value comes from the first place that has one: flag, environment variable MOORAGE_<NAME>, the user's file
+($XDG_CONFIG_HOME/moorage/config.toml), the machine's file (/etc/moorage/config.toml), the default. Everywhere it is the
+same text with the same meaning. Unset is None (an empty variable is unset), so a default never hides what was asked for.
+
+Invariants: a wrong value names the flag, variable or file it came from; a key that no field has is an error with the
+nearest name; nothing here opens, makes or locks anything.
+"""
+
+import difflib
+import os
+import re
+import shutil
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar, cast
+
+from mountd.errors import BadInputError, NotFoundError
+from mountd.units import format_duration, format_size, parse_duration, parse_size
+
+CacheMode = Literal["auto", "always", "off"]
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+_KIB: Final = 1024
+_MIB: Final = 1024 * _KIB
+_GIB: Final = 1024 * _MIB
+_CACHE_LIMIT: Final = 200 * _GIB
+_MEMORY: Final = 256 * _MIB
+_LEAST_MEMORY: Final = 4 * _MIB
+_MACHINE_FILE: Final = Path("/etc/moorage/config.toml")
+DEFAULT: Final = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a mount behaves; every field has a value."""
+
+    cache_dir: Path
+    cache_size_bytes: int
+    memory_bytes: int
+    cache: CacheMode
+    read_deadline_s: float
+    read_ahead_bytes: int
+    allow_other: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings and, for each name, where its value came from: a flag, a variable, a file, or 'default'."""
+
+    settings: Settings
+    origins: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One setting: its name as users know it, the attribute of `Settings`, and how to read, show and default it."""
+
+    name: str
+    attribute: str
+    help: str
+    parse: Callable[[str], Any]
+    show: Callable[[Any], str]
+    default: Callable[[Mapping[str, str], Mapping[str, Any]], Any]
+    metavar: str | None = None
+
+    @property
+    def flag(self) -> str:
+        """The option on a command line; without a metavar it takes no value."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """The environment variable."""
+        return "MOORAGE_" + self.name.upper()
+
+
+def load(
+    flags: Mapping[str, str | None] | None = None,
+    environ: Mapping[str, str] = os.environ,
+    toml: Path | None = None,
+) -> Loaded:
+    """Settle every setting; `flags` maps names of fields to what was typed, `toml` replaces the two usual files.
+
+    Raises:
+        BadInputError: a value that cannot be used, or an unknown name; says where it stands.
+        NotFoundError: the file `toml` is not there.
+    """
+    given = dict(_given(flags or {}, environ, toml))
+    values: dict[str, Any] = {}
+    for field in FIELDS:
+        if field.name in given:
+            origin, text = given[field.name]
+            values[field.attribute] = _parsed(field, text, origin)
+        else:
+            values[field.attribute] = field.default(environ, values)
+    origins = {field.name: given[field.name][0] if field.name in given else DEFAULT for field in FIELDS}
+    return Loaded(Settings(**values), origins)
+
+
+def texts(settings: Settings) -> dict[str, str]:
+    """`settings` as `flags` for `load` in another process; exact, whatever that process's environment says."""
+    exact = {field.attribute: getattr(settings, field.attribute) for field in FIELDS}
+    return {field.name: _exact(exact[field.attribute]) for field in FIELDS}
+
+
+def describe(loaded: Loaded) -> list[tuple[str, str, str, str]]:
+    """Rows for `mountd config`: name, value, where it came from, help."""
+    shown = [(field, getattr(loaded.settings, field.attribute)) for field in FIELDS]
+    return [(field.name, field.show(value), loaded.origins[field.name], field.help) for field, value in shown]
+
+
+def click_options(function: _Function) -> _Function:
+    """Give a click command one option for each field; the command gets `str | None` under each field's name."""
+    import click
+
+    for field in reversed(FIELDS):
+        shape: dict[str, Any] = {"metavar": field.metavar} if field.metavar else {"is_flag": True, "flag_value": "true"}
+        text = f"{field.help} [environment: {field.variable}]"
+        function = click.option(field.flag, field.name, type=str, default=None, help=text, **shape)(function)
+    return function
+
+
+def _given(
+    flags: Mapping[str, str | None], environ: Mapping[str, str], toml: Path | None
+) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Yield (name, (origin, text)) from the weakest place to the strongest."""
+    for path in [toml] if toml else reversed(_files(environ)):
+        for name, text in _read_toml(path, required=toml is not None).items():
+            yield name, (str(path), text)
+    for field in FIELDS:
+        if text := environ.get(field.variable, ""):
+            yield field.name, (field.variable, text)
+    for name, typed in flags.items():
+        if typed is not None:
+            yield name, (_field(name, "settings").flag, typed)
+
+
+def _files(environ: Mapping[str, str]) -> list[Path]:
+    folder = _home(environ, "XDG_CONFIG_HOME", ".config")
+    return [*([folder / "moorage" / "config.toml"] if folder else []), _MACHINE_FILE]
+
+
+def _home(environ: Mapping[str, str], variable: str, below: str) -> Path | None:
+    """One of the XDG base folders; None where there is neither the variable nor a home."""
+    chosen = Path(environ.get(variable, ""))
+    if chosen.is_absolute():  # the XDG rule: a relative one is to be ignored
+        return chosen
+    try:
+        return Path(environ.get("HOME") or Path.home()) / below
+    except RuntimeError:
+        return None
+
+
+def _read_toml(path: Path, *, required: bool) -> dict[str, str]:
+    try:
+        with path.open("rb") as stream:
+            table = tomllib.load(stream)
+    except FileNotFoundError:
+        if required:
+            raise NotFoundError(f"{path}: no such configuration file") from None
+        return {}
+    except OSError as error:
+        raise BadInputError(f"{path}: cannot be read ({error.strerror}); make it readable or remove it") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInputError(f"{path}: not valid TOML: {error}") from None
+    return {_field(name, str(path)).name: _toml_text(name, value, path) for name, value in table.items()}
+
+
+def _toml_text(name: str, value: object, path: Path) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str | int | float):
+        return str(value)
+    raise BadInputError(f"{path}: {name}: a {type(value).__name__} stands where one value is due")
+
+
+def _field(name: str, origin: str) -> Field:
+    by_name = {field.name: field for field in FIELDS}
+    if name in by_name:
+        return by_name[name]
+    near = difflib.get_close_matches(name.lower().replace("-", "_"), by_name, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(by_name)}"
+    raise BadInputError(f"{origin}: no setting is called {name!r}; {hint}")
+
+
+def _parsed(field: Field, text: str, origin: str) -> Any:
+    where = origin if origin in {field.flag, field.variable} else f"{origin}: {field.name}"
+    try:
+        return field.parse(text)
+    except BadInputError as error:
+        raise BadInputError(f"{where}: {error}") from None
+
+
+def _exact(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _size(least: int, most: int = 1 << 60) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        size = parse_size(text)
+        if not least <= size <= most:
+            limits = f"between {format_size(least)} and {format_size(most)}"
+            raise BadInputError(f"{text!r} is {format_size(size)}, and must be {limits}")
+        return size
+
+    return parse
+
+
+def _deadline(text: str) -> float:
+    seconds = parse_duration(text)
+    if not 1 <= seconds <= 86400:
+        raise BadInputError(f"{text!r} is {format_duration(seconds)}, and must be between 1s and 24h")
+    return seconds
+
+
+def _folder(text: str) -> Path:
+    if not text.strip("\0 "):
+        raise BadInputError(f"{text!r} is not a folder; write the whole path")
+    try:
+        return Path(text).expanduser().absolute()  # a worker runs in `/`, so a relative path is settled here
+    except (RuntimeError, ValueError):
+        raise BadInputError(f"{text!r} is not a folder that can be found; write the whole path") from None
+
+
+def _mode(text: str) -> CacheMode:
+    if text not in {"auto", "always", "off"}:
+        raise BadInputError(f"{text!r} is none of auto, always, off")
+    return cast("CacheMode", text)
+
+
+def _truth(text: str) -> bool:
+    known = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+    if text.lower() not in known:
+        raise BadInputError(f"{text!r} is neither true nor false")
+    return known[text.lower()]
+
+
+def _default_cache_dir(environ: Mapping[str, str], _: Mapping[str, Any]) -> Path:
+    if getattr(os, "geteuid", lambda: 1)() == 0:
+        return Path("/var/cache/moorage")
+    folder = _home(environ, "XDG_CACHE_HOME", ".cache")
+    if folder is None:
+        raise BadInputError("no home folder to keep a cache in; set --cache-dir or MOORAGE_CACHE_DIR")
+    return folder / "moorage"
+
+
+def _default_cache_size(_: Mapping[str, str], values: Mapping[str, Any]) -> int:
+    """Half of what is free, at most 200 GiB, leaving 5 % of the disk or 1 GiB, whichever is more.
+
+    What the cache holds already counts as free: otherwise each restart would halve the cache and drop its data.
+    """
+    folder: Path = values["cache_dir"]
+    existing = next((each for each in (folder, *folder.parents) if each.is_dir()), None)
+    if existing is None:
+        return _GIB
+    disk = shutil.disk_usage(existing)
+    free = disk.free + _held_bytes(folder)
+    return max(0, min(free // 2, _CACHE_LIMIT, free - max(disk.total // 20, _GIB)))
+
+
+def _held_bytes(folder: Path) -> int:
+    total = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += Path(root, name).lstat().st_size
+            except OSError:  # trimmed by its owner meanwhile
+                continue
+    return total
+
+
+def _default_memory(_: Mapping[str, str], __: Mapping[str, Any]) -> int:
+    limit = cgroup_limit()
+    return _MEMORY if limit is None else max(_LEAST_MEMORY, min(_MEMORY, limit // 4))
+
+
+def cgroup_limit(proc: Path = Path("/proc/self")) -> int | None:
+    """The smallest memory limit, in bytes, of this process's cgroups and their ancestors; None where there is none."""
+    try:
+        groups = (proc / "cgroup").read_text().splitlines()
+        mounts = (proc / "mountinfo").read_text().splitlines()
+    except OSError:
+        return None
+    limits: list[int] = []
+    for line in groups:
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            limits += _limits(mounts, "cgroup2", "", path, "memory.max")
+        elif "memory" in controllers.split(","):
+            limits += _limits(mounts, "cgroup", "memory", path, "memory.limit_in_bytes")
+    return min(limits, default=None)
+
+
+def _limits(mounts: list[str], kind: str, controller: str, path: str, file: str) -> Iterator[int]:
+    """Yield the limits from the group `path` up to where its hierarchy is mounted."""
+    for line in mounts:
+        left, _, right = line.partition(" - ")
+        root, mountpoint = (_unescape(each) for each in left.split(" ")[3:5])
+        file_system, _, options = right.split(" ", 2)
+        if file_system != kind or (controller and controller not in options.split(" ")[-1].split(",")):
+            continue
+        # In a container the path may be the host's, of which only the part below the mount's root can be seen.
+        below = path.removeprefix(root.rstrip("/")) if path.startswith(root) else ""
+        folder = Path(mountpoint, *(name for name in below.split("/") if name not in {"", ".."}))
+        for each in (folder, *folder.parents[: len(folder.parts) - len(Path(mountpoint).parts)]):
+            text = (each / file).read_text().strip() if (each / file).is_file() else "max"
+            if text.isdigit():
+                yield int(text)
+
+
+def _unescape(text: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
+
+
+FIELDS: Final = (
+    Field("cache_dir", "cache_dir", "Folder of the cache.", _folder, str, _default_cache_dir, "DIR"),
+    Field(
+        "cache_size",
+        "cache_size_bytes",
+        "Most that the cache may hold on disk; without it half of what is free, at most 200 GiB.",
+        _size(0),
+        format_size,
+        _default_cache_size,
+        "SIZE",
+    ),
+    Field(
+        "memory",
+        "memory_bytes",
+        "Most memory for data on its way; without it 256 MiB or a quarter of the container's limit.",
+        _size(_LEAST_MEMORY),
+        format_size,
+        _default_memory,
+        "SIZE",
+    ),
+    Field(
+        "cache",
+        "cache",
+        "What is cached: auto (all but local folders), always, off.",
+        _mode,
+        str,
+        lambda _, __: "auto",
+        "auto|always|off",
+    ),
+    Field(
+        "read_deadline",
+        "read_deadline_s",
+        "Longest that one read may take, all attempts together; then the reader gets an error. Without it 60s.",
+        _deadline,
+        format_duration,
+        lambda _, __: 60.0,
+        "TIME",
+    ),
+    Field(
+        "read_ahead",
+        "read_ahead_bytes",
+        "The kernel's read-ahead on the mount (set by root only). Without it 128KiB.",
+        _size(4 * _KIB, 64 * _MIB),
+        format_size,
+        lambda _, __: 128 * _KIB,
+        "SIZE",
+    ),
+    Field("allow_other", "allow_other", "Let other users read the mount.", _truth, _exact, lambda _, __: False),
+)

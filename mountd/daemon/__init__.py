@@ -1,0 +1,1 @@
+"""The worker: `__main__` starts, `worker` composes, `life` ends."""

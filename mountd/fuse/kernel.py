@@ -1,0 +1,116 @@
+"""The native driver: service threads on /dev/fuse.
+
+A service thread blocks in `read` on the device, answers what needs no waiting by itself, and hands a READ that must wait to
+a pool thread, which answers it when the bytes are there. There is no event loop and no hop between threads that has no
+reason. Requests in flight are bounded by the kernel (max_background) for read-ahead, and by the number of readers otherwise;
+a pool thread waits for at most one extent at a time, so the pool bounds what is fetched.
+
+What the device says: ENOENT from a read is a request that was interrupted meanwhile, ENODEV is the end of the mount; ENOENT
+from a write is a reader who went away. Both are normal. No other error ends a service thread either, because a mount whose
+thread has ended hangs its readers.
+"""
+
+import errno
+import logging
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from mountd.errors import FuseUnavailableError
+from mountd.fuse import protocol
+from mountd.fuse.operations import Operations, Parts
+from mountd.fuse.protocol import Limits, MalformedRequestError, Opcode, Request
+
+_LOG = logging.getLogger(__name__)
+SERVICE_THREADS = 2
+WAITING_THREADS = 64
+_GONE = frozenset({errno.ENOENT, errno.EINTR, errno.EAGAIN})
+_ENDED = frozenset({errno.ENODEV, errno.EBADF})
+
+
+def negotiate(device: int, limits: Limits) -> int:
+    """Answer the kernel's INIT, the first request on a new mount; return the flags agreed on."""
+    request = protocol.parse(os.read(device, protocol.MAX_READ_BYTES + protocol.BODY_LIMIT_BYTES))
+    if request.opcode != Opcode.INIT:
+        raise FuseUnavailableError(f"the kernel's first request is {request.opcode}, not INIT; is the device in use?")
+    try:
+        body, agreed = protocol.negotiate(request, limits)
+    except MalformedRequestError as error:
+        raise FuseUnavailableError(f"{error}; a kernel from 5.4 on is needed") from None
+    os.writev(device, [protocol.header(request.unique, len(body)), body])
+    return agreed
+
+
+class Driver:
+    """Serves one mounted device until the mount ends; `closed` is called once, by the last service thread."""
+
+    def __init__(self, device: int, operations: Operations, closed: Callable[[], None]) -> None:
+        self._device, self._operations, self._closed = device, operations, closed
+        self._lock = threading.Lock()  # protects the count of serving threads
+        self._serving = SERVICE_THREADS
+        self._stopped = False
+        self._pool = ThreadPoolExecutor(WAITING_THREADS, "fuse-wait")
+        self._threads = [
+            threading.Thread(target=self._serve, name=f"fuse-{n}", daemon=True) for n in range(SERVICE_THREADS)
+        ]
+
+    def start(self) -> None:
+        """Begin to serve."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Take no further request and drop what waits; a thread that is inside the kernel ends with the process."""
+        self._stopped = True
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _serve(self) -> None:
+        buffer = bytearray(protocol.MAX_READ_BYTES + protocol.BODY_LIMIT_BYTES)  # the kernel insists on this much room
+        view = memoryview(buffer)
+        try:
+            while self._serve_one(buffer, view):
+                pass
+        finally:
+            with self._lock:
+                self._serving -= 1
+                last = not self._serving
+            if last:
+                self._closed()
+
+    def _serve_one(self, buffer: bytearray, view: memoryview) -> bool:
+        """Take and answer one request; False when the mount has ended."""
+        try:
+            count = os.readv(self._device, [buffer])
+        except OSError as error:
+            if error.errno not in _GONE and error.errno not in _ENDED:
+                _LOG.error("reading the FUSE device: %s", error)
+            return error.errno not in _ENDED
+        if self._stopped:
+            return False
+        try:
+            request = protocol.parse(view[:count])
+        except MalformedRequestError as error:
+            _LOG.warning("the kernel sent bytes that are no request: %s", error)
+            return True
+        self._handle(request)
+        return True
+
+    def _handle(self, request: Request) -> None:
+        if request.opcode in protocol.UNANSWERED:
+            return
+        parts = self._operations.answer(request)
+        if parts is None:
+            self._pool.submit(self._wait, request)
+        else:
+            self._send(parts)
+
+    def _wait(self, request: Request) -> None:
+        self._send(self._operations.wait_and_read(request))
+
+    def _send(self, parts: Parts) -> None:
+        try:
+            os.writev(self._device, parts)
+        except OSError as error:
+            if error.errno not in {errno.ENOENT, errno.ENODEV}:
+                _LOG.error("answering the kernel: %s", error)

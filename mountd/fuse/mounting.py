@@ -1,0 +1,256 @@
+"""Making and ending mounts: mount(2) for root, `fusermount3` for everybody else.
+
+Root mounts by itself, so that an input mount is a plain `pip install`; for others `fusermount3` (package fuse3), which is
+set-user-id, mounts and passes the device over a socket. A mount is read-only and noatime: otherwise every read would drop
+the kernel's attributes of the file.
+
+What is mounted where is read from /proc/self/mountinfo and never by touching the mount, which may hang or be dead.
+"""
+
+import array
+import contextlib
+import ctypes
+import errno
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mountd.errors import FuseUnavailableError, MountPointError
+from mountd.fuse.protocol import MAX_READ_BYTES, Owner
+
+DEVICE = Path("/dev/fuse")
+FS_TYPE = "fuse.moorage"
+_MOUNTINFO = Path("/proc/self/mountinfo")
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOATIME = 1, 2, 4, 1024
+_MNT_DETACH = 2
+_HELPER_TIMEOUT_S = 20
+
+
+@dataclass(frozen=True, slots=True)
+class MountEntry:
+    """One line of the mount table; `device` is MAJ:MIN as /sys/class/bdi and /sys/fs/fuse/connections name it."""
+
+    mountpoint: Path
+    device: str
+    fs_type: str
+    source: str
+
+
+def why_not() -> str | None:
+    """Why this process cannot mount, in one line with the remedy; None if it can."""
+    if sys.platform != "linux":
+        return f"FUSE mounts need Linux, and this is {sys.platform}"
+    if not DEVICE.exists():
+        return "/dev/fuse is missing: load the module (modprobe fuse), or start the container with --device /dev/fuse"
+    if not os.access(DEVICE, os.R_OK | os.W_OK):
+        return f"/dev/fuse may not be opened by this user: chmod 666 {DEVICE}, or run as root"
+    if os.geteuid() != 0 and shutil.which("fusermount3") is None:
+        return "fusermount3 is missing, and only root mounts without it: apt-get install fuse3"
+    if os.geteuid() == 0 and not _has_sys_admin():
+        return "root lacks CAP_SYS_ADMIN here: start the container with --cap-add SYS_ADMIN"
+    return None
+
+
+def mounts() -> list[MountEntry]:
+    """Every mount of this machine's table, in the order they were made."""
+    try:
+        lines = _MOUNTINFO.read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        return []
+    return [_parse(line) for line in lines]
+
+
+def find(mountpoint: Path) -> MountEntry | None:
+    """The mount that is on top at `mountpoint`, by the table."""
+    wanted = resolve(mountpoint)
+    return next((entry for entry in reversed(mounts()) if entry.mountpoint == wanted), None)
+
+
+def resolve(mountpoint: Path) -> Path:
+    """An absolute path without symlinks; the last name is not touched, because a dead mount cannot be."""
+    absolute = Path(os.path.abspath(mountpoint))  # noqa: PTH100  # Path.resolve would stat the mount itself
+    return Path(os.path.realpath(absolute.parent)) / absolute.name if absolute.name else absolute
+
+
+def check(mountpoint: Path) -> Path:
+    """Return the absolute `mountpoint`, made if it is missing; it is an empty folder that nothing is mounted on.
+
+    Raises:
+        MountPointError: it is a file, not empty, mounted already, a dead mount, or cannot be made.
+    """
+    path = resolve(mountpoint)
+    entry = find(path)
+    if entry is not None and entry.fs_type.startswith("fuse"):
+        state = "a dead mount lies there" if is_dead(path) else f"{entry.source} is mounted there already"
+        raise MountPointError(f"{path}: {state}; end it first: mountd unmount {path}")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if any(path.iterdir()):
+            raise MountPointError(f"{path}: not empty, and a mount would hide what is in it; choose an empty folder")
+    except FileExistsError:
+        raise MountPointError(f"{path}: a file, not a folder; choose an empty folder") from None
+    except OSError as error:
+        raise MountPointError(f"{path}: {error.strerror}; choose an empty folder that you may use") from error
+    return path
+
+
+def is_dead(mountpoint: Path) -> bool:
+    """True if the process that served `mountpoint` is gone. Asks the kernel, so only for mounts that do not hang."""
+    try:
+        os.stat(mountpoint)  # noqa: PTH116  # Path.stat is the same call; this reads as what it is
+    except OSError as error:
+        return error.errno in {errno.ENOTCONN, errno.ECONNABORTED}
+    return False
+
+
+def mount(mountpoint: Path, source: str, *, allow_other: bool) -> int:
+    """Mount and return the open device; the kernel's INIT waits on it.
+
+    Raises:
+        FuseUnavailableError: this user or machine cannot mount.
+        MountPointError: the kernel refused this mount point.
+    """
+    reason = why_not()
+    if reason is not None:
+        raise FuseUnavailableError(
+            f"{mountpoint}: cannot mount: {reason}; or use `mountd download`, which needs no FUSE"
+        )
+    return (
+        _mount_as_root(mountpoint, source, allow_other)
+        if os.geteuid() == 0
+        else _mount_by_helper(mountpoint, source, allow_other)
+    )
+
+
+def unmount(mountpoint: Path, *, lazy: bool) -> None:
+    """End the mount; `lazy` detaches it now, and readers keep what they have open.
+
+    Raises:
+        MountPointError: it is busy (not with `lazy`), or the kernel refused.
+    """
+    if os.geteuid() == 0:
+        result = _libc().umount2(os.fsencode(mountpoint), _MNT_DETACH if lazy else 0)
+        if result:
+            code = ctypes.get_errno()
+            if code == errno.EINVAL:
+                return  # nothing is mounted there any more
+            raise MountPointError(f"{mountpoint}: {os.strerror(code)}{_busy_hint(code)}")
+        return
+    command = ["fusermount3", "-u", *(["-z"] if lazy else []), "--", str(mountpoint)]
+    done = _run(command)
+    if done.returncode and find(mountpoint) is not None:
+        raise MountPointError(f"{mountpoint}: {done.stderr.strip() or 'fusermount3 failed'}")
+
+
+def abort(device: str) -> None:
+    """Make the kernel fail everything that waits on the mount with this MAJ:MIN; needs root or the mount's owner."""
+    minor = device.partition(":")[2]
+    with contextlib.suppress(OSError):  # the mount is gone, or fusectl is not mounted: closing the device does the same
+        Path(f"/sys/fs/fuse/connections/{minor}/abort").write_text("1")
+
+
+def set_read_ahead(device: str, size_bytes: int) -> bool:
+    """Set how far the kernel reads ahead on the mount with this MAJ:MIN; only root may. True if it is so now."""
+    knob = Path(f"/sys/class/bdi/{device}/read_ahead_kb")
+    try:
+        knob.write_text(str(size_bytes // 1024))
+    except OSError:
+        return False
+    return True
+
+
+def _mount_as_root(mountpoint: Path, source: str, allow_other: bool) -> int:  # noqa: FBT001  # private
+    device = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
+    owner = Owner(os.getuid(), os.getgid())
+    options = [f"fd={device}", "rootmode=40000", f"user_id={owner.uid}", f"group_id={owner.gid}", "default_permissions"]
+    options += [f"max_read={MAX_READ_BYTES}", *(["allow_other"] if allow_other else [])]
+    flags = _MS_RDONLY | _MS_NOSUID | _MS_NODEV | _MS_NOATIME
+    arguments = (os.fsencode(source), os.fsencode(mountpoint), FS_TYPE.encode(), flags, ",".join(options).encode())
+    if _libc().mount(*arguments):
+        code = ctypes.get_errno()
+        os.close(device)
+        if code in {errno.EPERM, errno.EACCES, errno.ENODEV}:
+            raise FuseUnavailableError(f"{mountpoint}: mount(2): {os.strerror(code)}; `mountd doctor` tells what lacks")
+        raise MountPointError(f"{mountpoint}: mount(2): {os.strerror(code)}; choose another folder")
+    return device
+
+
+def _mount_by_helper(mountpoint: Path, source: str, allow_other: bool) -> int:  # noqa: FBT001  # private
+    name = source.replace("\\", "\\\\").replace(",", "\\,")
+    options = [f"fsname={name}", "subtype=moorage", "ro", "nosuid", "nodev", "noatime", "default_permissions"]
+    options += [f"max_read={MAX_READ_BYTES}", *(["allow_other"] if allow_other else [])]
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        environment = {**os.environ, "_FUSE_COMMFD": str(theirs.fileno())}
+        command = ["fusermount3", "-o", ",".join(options), "--", str(mountpoint)]
+        done = _run(command, environment, (theirs.fileno(),))
+        theirs.close()
+        device = None if done.returncode else _receive_descriptor(ours)
+    if device is None:
+        said = done.stderr.strip().splitlines()
+        raise FuseUnavailableError(f"{mountpoint}: {said[-1] if said else 'fusermount3 passed no device'}")
+    os.set_inheritable(device, False)
+    return device
+
+
+def _receive_descriptor(ours: socket.socket) -> int | None:
+    _, ancillary, _, _ = ours.recvmsg(1, socket.CMSG_SPACE(array.array("i").itemsize))
+    descriptors = array.array("i")
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            descriptors.frombytes(data[: descriptors.itemsize])
+    return descriptors[0] if descriptors else None
+
+
+def _run(
+    command: list[str], environment: Mapping[str, str] | None = None, pass_fds: tuple[int, ...] = ()
+) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=_HELPER_TIMEOUT_S,
+            check=False,
+            cwd="/",
+            env=environment,
+            pass_fds=pass_fds,
+        )
+    except FileNotFoundError:
+        raise FuseUnavailableError(f"{command[0]} is missing: apt-get install fuse3") from None
+    except subprocess.TimeoutExpired:
+        raise MountPointError(
+            f"{command[0]} did not return within {_HELPER_TIMEOUT_S} s; is the mount hanging?"
+        ) from None
+
+
+def _busy_hint(code: int) -> str:
+    return "; something has files open there (fuser -m tells who)" if code == errno.EBUSY else ""
+
+
+def _parse(line: str) -> MountEntry:
+    left, _, right = line.partition(" - ")
+    fields, (fs_type, source, *_) = left.split(" "), right.split(" ")
+    return MountEntry(Path(_unescape(fields[4])), fields[2], fs_type, _unescape(source))
+
+
+def _unescape(field: str) -> str:
+    """The kernel writes blanks, tabs, newlines and backslashes as three octal digits."""
+    for code in (" ", "\t", "\n", "\\"):
+        field = field.replace(f"\\{ord(code):03o}", code)
+    return field
+
+
+def _has_sys_admin() -> bool:
+    status = Path("/proc/self/status").read_text()
+    effective = next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff:"))
+    return bool(int(effective, 16) >> 21 & 1)
+
+
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)

@@ -1,0 +1,246 @@
+"""The kernel's side of FUSE as structs: bytes in, bytes out. Pure; nothing here opens, reads or blocks.
+
+The numbers are the kernel's ABI (include/uapi/linux/fuse.h, protocol 7.x). A request is a header of 40 bytes and a body; an
+answer is a header of 16 bytes and a body. Only what a read-only file system needs is here.
+
+Invariant: `parse` raises `MalformedRequestError` for bytes that are no request, and never anything else.
+"""
+
+import stat
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+
+from mountd.dataset.manifest import Entry
+
+BODY_LIMIT_BYTES = 8192  # no request to a read-only file system is longer; INIT and the longest name are far below
+MAX_READ_BYTES = 1 << 20
+PAGE_BYTES = 4096
+FOREVER_S = 86400 * 365  # the manifest cannot change, so neither can names and attributes
+
+_REQUEST = struct.Struct("<IIQQIIIHH")  # length, opcode, unique, node, uid, gid, pid, extension length, padding
+_ANSWER = struct.Struct("<IiQ")  # length, -errno, unique
+_ATTRIBUTES = struct.Struct("<6Q10I")
+_ENTRY = struct.Struct("<QQQQII")  # node, generation, entry seconds, attribute seconds, their nanoseconds
+_GETATTR = struct.Struct("<QII")
+_OPEN = struct.Struct("<QII")
+_READ = struct.Struct("<QQIIQII")  # handle, offset, size, flags, lock owner, flags, padding
+_DIRENT = struct.Struct("<QQII")  # node, offset of the next, name length, type
+_GETXATTR = struct.Struct("<II")
+_INIT_IN = struct.Struct("<IIII")  # major, minor, max_readahead, flags
+_INIT_OUT = struct.Struct("<IIIIHHIIHHII24x")
+_STATFS = struct.Struct("<5Q4I24x")
+_KEEP_CACHE, _CACHE_DIR = 1 << 1, 1 << 3
+_MAJOR, _MINOR = 7, 31
+
+
+class Opcode(IntEnum):
+    """The requests that a read-only mount meets."""
+
+    LOOKUP = 1
+    FORGET = 2
+    GETATTR = 3
+    OPEN = 14
+    READ = 15
+    STATFS = 17
+    RELEASE = 18
+    GETXATTR = 22
+    LISTXATTR = 23
+    FLUSH = 25
+    INIT = 26
+    OPENDIR = 27
+    READDIR = 28
+    RELEASEDIR = 29
+    INTERRUPT = 36
+    DESTROY = 38
+    BATCH_FORGET = 42
+    READDIRPLUS = 44
+
+
+class InitFlag(IntEnum):
+    """What we take of what the kernel offers."""
+
+    ASYNC_READ = 1 << 0
+    DO_READDIRPLUS = 1 << 13
+    READDIRPLUS_AUTO = 1 << 14
+    NO_OPEN_SUPPORT = 1 << 17
+    PARALLEL_DIROPS = 1 << 18
+    MAX_PAGES = 1 << 22
+    NO_OPENDIR_SUPPORT = 1 << 24
+
+
+UNANSWERED = frozenset({Opcode.FORGET, Opcode.BATCH_FORGET, Opcode.INTERRUPT})
+# Requests that change something; the mount is read-only, so the kernel refuses most of them before they reach us.
+CHANGING = frozenset({4, 6, 8, 9, 10, 11, 12, 13, 16, 20, 21, 24, 35, 43, 45, 47})
+
+
+class MalformedRequestError(Exception):
+    """Bytes from the device that are no request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request; `unique` names it in the answer, `node` is the inode it is about."""
+
+    opcode: int
+    unique: int
+    node: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What we ask of the kernel: requests of background reads in flight, and bytes it may read ahead."""
+
+    max_background: int = 256
+    congestion_threshold: int = 192
+    max_readahead_bytes: int = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whom files show as belonging to."""
+
+    uid: int
+    gid: int
+
+
+def parse(data: bytes | bytearray | memoryview) -> Request:
+    """One request from the bytes of one read of the device."""
+    if len(data) < _REQUEST.size:
+        raise MalformedRequestError(f"{len(data)} bytes are no request header")
+    length, opcode, unique, node, *_ = _REQUEST.unpack_from(data)
+    if length != len(data):
+        raise MalformedRequestError(f"a request of {length} bytes came as {len(data)}")
+    return Request(opcode, unique, node, bytes(data[_REQUEST.size :]))
+
+
+def header(unique: int, size_bytes: int) -> bytes:
+    """The header of a good answer whose body is `size_bytes` long."""
+    return _ANSWER.pack(_ANSWER.size + size_bytes, 0, unique)
+
+
+def failure(unique: int, code: int) -> bytes:
+    """A whole answer that says `code`, an errno."""
+    return _ANSWER.pack(_ANSWER.size, -code, unique)
+
+
+def name_of(request: Request) -> bytes:
+    """The name in the body of a LOOKUP: everything up to the NUL that ends it."""
+    name, end, _ = request.body.partition(b"\0")
+    if not end:
+        raise MalformedRequestError("a name without an end")
+    return name
+
+
+def range_of(request: Request) -> tuple[int, int]:
+    """(offset, size) of a READ, READDIR or READDIRPLUS."""
+    _, offset, size, *_ = _unpack(_READ, request.body)
+    return offset, size
+
+
+def xattr_of(request: Request) -> tuple[int, bytes]:
+    """(room for the value, name) of a GETXATTR."""
+    size, _ = _unpack(_GETXATTR, request.body)
+    name, end, _ = request.body[_GETXATTR.size :].partition(b"\0")
+    if not end:
+        raise MalformedRequestError("an attribute's name without an end")
+    return size, name
+
+
+def negotiate(request: Request, limits: Limits) -> tuple[bytes, int]:
+    """The body of the answer to INIT and the flags that both sides agreed on."""
+    major, minor, readahead_bytes, offered = _unpack(_INIT_IN, request.body)
+    if major != _MAJOR:
+        raise MalformedRequestError(f"the kernel speaks FUSE {major}.{minor}, this is {_MAJOR}.{_MINOR}")
+    agreed = offered & sum(InitFlag)
+    body = _INIT_OUT.pack(
+        _MAJOR,
+        min(minor, _MINOR),
+        min(max(readahead_bytes, limits.max_readahead_bytes), 1 << 30),
+        agreed,
+        limits.max_background,
+        limits.congestion_threshold,
+        MAX_READ_BYTES,  # max_write, which also bounds the size of a read
+        1,  # times are exact to the nanosecond
+        MAX_READ_BYTES // PAGE_BYTES,
+        0,
+        0,
+        0,
+    )
+    return body, agreed
+
+
+def attributes(entry: Entry, owner: Owner) -> bytes:
+    """A fuse_attr: files 0444, directories 0555, all times the entry's own."""
+    mode = stat.S_IFDIR | 0o555 if entry.is_directory else stat.S_IFREG | 0o444
+    seconds, nanoseconds = divmod(max(0, entry.mtime_ns), 10**9)
+    blocks = -(-entry.size // 512)
+    return _ATTRIBUTES.pack(
+        entry.inode,
+        entry.size,
+        blocks,
+        *[seconds] * 3,
+        *[nanoseconds] * 3,
+        mode,
+        1,  # a directory with one link tells `find` and others not to count on link counts
+        owner.uid,
+        owner.gid,
+        0,
+        PAGE_BYTES,  # what Python's open() buffers; larger would turn small reads into large ones
+        0,
+    )
+
+
+def entry_answer(entry: Entry, owner: Owner) -> bytes:
+    """A fuse_entry_out: name and attributes hold for ever."""
+    return _ENTRY.pack(entry.inode, 0, FOREVER_S, FOREVER_S, 0, 0) + attributes(entry, owner)
+
+
+def attributes_answer(entry: Entry, owner: Owner) -> bytes:
+    """A fuse_attr_out."""
+    return _GETATTR.pack(FOREVER_S, 0, 0) + attributes(entry, owner)
+
+
+def open_answer() -> bytes:
+    """A fuse_open_out for kernels that insist on opens: keep pages and listings."""
+    return _OPEN.pack(0, _KEEP_CACHE | _CACHE_DIR, 0)
+
+
+def statfs_answer(files: int, size_bytes: int) -> bytes:
+    """A fuse_statfs_out: as large as the dataset, and full."""
+    return _STATFS.pack(-(-size_bytes // PAGE_BYTES), 0, 0, files, 0, PAGE_BYTES, 255, PAGE_BYTES, 0)
+
+
+def xattr_size_answer(size_bytes: int) -> bytes:
+    """A fuse_getxattr_out."""
+    return _GETXATTR.pack(size_bytes, 0)
+
+
+def listing_answer(records: Iterable[tuple[int, bytes, Entry]], room_bytes: int, owner: Owner | None) -> bytes:
+    """As many records as fit of (offset of the next record, name, entry); with attributes (READDIRPLUS) if `owner`."""
+    out = bytearray()
+    for position, name, entry in records:
+        kind = stat.S_IFDIR if entry.is_directory else stat.S_IFREG
+        record = _DIRENT.pack(entry.inode, position, len(name), kind >> 12) + name
+        record += bytes(-len(record) % 8)
+        if owner is not None:
+            # Node 0: no lookup is counted for these two, and the kernel would not forget them.
+            dots = name in {b".", b".."}
+            record = (bytes(_ENTRY.size + _ATTRIBUTES.size) if dots else entry_answer(entry, owner)) + record
+        if len(out) + len(record) > room_bytes:
+            break
+        out += record
+    return bytes(out)
+
+
+def smallest_record_bytes(*, plus: bool) -> int:
+    """The least room one record takes: bounds how many entries can be asked for at once."""
+    return _DIRENT.size + 8 + (_ENTRY.size + _ATTRIBUTES.size if plus else 0)
+
+
+def _unpack(shape: struct.Struct, body: bytes) -> tuple[int, ...]:
+    if len(body) < shape.size:
+        raise MalformedRequestError(f"a body of {len(body)} bytes where {shape.size} are needed")
+    return shape.unpack_from(body)

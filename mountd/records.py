@@ -1,0 +1,144 @@
+"""What is mounted on this machine by this user: a folder for each mount, with a record and a control socket.
+
+    <runtime folder>/mounts/<id>/record.json    who serves which mount point
+                                 control        the worker's socket: JSON lines, one request and one answer a connection
+                                 log            what the worker of a mount without an owner says (bounded)
+
+The runtime folder is /run/mountd for root, $XDG_RUNTIME_DIR/mountd for others. The id is a hash of the mount point, so that
+there is one record for each, found without a search. A record whose process is dead is a dead mount, found by the next who
+looks. Records hold no secret; the folder is the user's alone.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import socket
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mountd.errors import BadInputError, MountPointError, NotFoundError
+from mountd.processes import ProcessId
+
+_ANSWER_LIMIT_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class MountRecord:
+    """One mount: who serves it, whose it is. `mark` is NAME=VALUE in the environment of its owner's processes."""
+
+    mountpoint: Path
+    source: str
+    worker: ProcessId
+    mark: str = ""
+    owner: ProcessId | None = None
+
+    @property
+    def pid(self) -> int:
+        """The worker's process id."""
+        return self.worker.pid
+
+    @property
+    def alive(self) -> bool:
+        """True if the worker runs."""
+        return self.worker.is_alive()
+
+
+def runtime_folder() -> Path:
+    """The folder of this user's records, made if it is missing.
+
+    Raises:
+        BadInputError: it belongs to somebody else.
+    """
+    uid = os.geteuid() if hasattr(os, "geteuid") else 0
+    given = os.environ.get("XDG_RUNTIME_DIR")
+    if uid == 0 and Path("/run").is_dir():
+        folder = Path("/run/mountd")
+    elif given and Path(given).is_dir():
+        folder = Path(given) / "mountd"
+    else:
+        folder = Path(tempfile.gettempdir()) / f"mountd-{uid}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    told = folder.lstat()
+    if hasattr(os, "geteuid") and (told.st_uid != uid or told.st_mode & 0o077):
+        raise BadInputError(f"{folder}: must be yours alone (0700); remove it or set XDG_RUNTIME_DIR")
+    return folder
+
+
+def folder_of(mountpoint: Path) -> Path:
+    """Where the record of `mountpoint` (absolute) lies; short enough for a socket's address."""
+    name = hashlib.blake2b(os.fsencode(mountpoint), digest_size=8).hexdigest()
+    return runtime_folder() / "mounts" / name
+
+
+def write(record: MountRecord) -> Path:
+    """Keep `record`, whole or not at all; return its folder."""
+    folder = folder_of(record.mountpoint)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    half = folder / "record.half"
+    half.write_text(json.dumps({**asdict(record), "mountpoint": os.fsdecode(record.mountpoint)}))
+    half.replace(folder / "record.json")
+    return folder
+
+
+def remove(mountpoint: Path) -> None:
+    """Forget the record of `mountpoint`; none is no error."""
+    shutil.rmtree(folder_of(mountpoint), ignore_errors=True)
+
+
+def find(mountpoint: Path) -> MountRecord | None:
+    """The record of `mountpoint` (absolute)."""
+    return _read(folder_of(mountpoint))
+
+
+def every() -> list[MountRecord]:
+    """All records of this user, dead mounts included."""
+    found = (_read(path.parent) for path in sorted(runtime_folder().glob("mounts/*/record.json")))
+    return [record for record in found if record is not None]
+
+
+def ask(mountpoint: Path, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+    """Send `request` to the worker of `mountpoint` and return its answer.
+
+    Raises:
+        NotFoundError: nobody serves this mount point.
+        MountPointError: the worker does not answer in time.
+    """
+    address = folder_of(mountpoint) / "control"
+    with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as connection:
+        connection.settimeout(timeout_s)
+        try:
+            connection.connect(str(address))
+            connection.sendall(json.dumps(request).encode() + b"\n")
+            return dict(json.loads(_read_line(connection)))
+        except (FileNotFoundError, ConnectionRefusedError):
+            raise NotFoundError(f"{mountpoint}: no mount of Moorage; `mountd status` lists those there are") from None
+        except (OSError, ValueError) as error:
+            said = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or "no answer"
+            raise MountPointError(
+                f"{mountpoint}: its worker does not answer ({said}); mountd unmount --force"
+            ) from error
+
+
+def _read_line(connection: socket.socket) -> bytes:
+    line = bytearray()
+    while not line.endswith(b"\n") and len(line) < _ANSWER_LIMIT_BYTES:
+        part = connection.recv(65536)
+        if not part:
+            break
+        line += part
+    return bytes(line)
+
+
+def _read(folder: Path) -> MountRecord | None:
+    try:
+        told = json.loads((folder / "record.json").read_text())
+        owner = told["owner"] and ProcessId(**told["owner"])
+        return MountRecord(
+            Path(told["mountpoint"]), told["source"], ProcessId(**told["worker"]), told["mark"], owner or None
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # being written, being removed, or no record

@@ -1,0 +1,352 @@
+"""An Azure Blob container through Microsoft's SDK: listings, writes, deletes, and reads of names obstore cannot address.
+
+Listings come page by page. A write puts small data in one request and larger data in blocks that a commit makes visible at
+once; each request carries an MD5 that the service checks, the whole object's MD5 is stored with it, and afterwards the
+service is asked what it has. The SDK's own retries are off: one deadline, in `retry`, covers a request.
+
+Invariants: without `overwrite` the service itself refuses to replace an object (If-None-Match); a half-written object is
+never visible; messages are made of statuses and service codes only, because the SDK's texts hold URLs and signatures.
+"""
+
+import hashlib
+import logging
+import os
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from uuid import uuid4
+
+import requests
+from azure.core import MatchConditions
+from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential
+from azure.core.exceptions import AzureError, HttpResponseError, ServiceRequestError, ServiceResponseError
+from azure.core.pipeline.transport import RequestsTransport
+from azure.storage.blob import BlobBlock, BlobProperties, ContainerClient, ContentSettings
+
+from mountd.errors import (
+    AccessDeniedError,
+    BadInputError,
+    CorruptDataError,
+    DataChangedError,
+    DestinationExistsError,
+    NotFoundError,
+)
+from mountd.log import RedactingFilter
+from mountd.stores.base import Buffer, ObjectInfo, check_process, normal_etag
+from mountd.stores.credentials import REMEDY, Credential, resolve
+from mountd.stores.local_listing import translated
+from mountd.stores.registry import Source
+from mountd.stores.retry import Deadline, TransientError, parse_retry_after, retry
+
+if TYPE_CHECKING:
+    from azure.core.credentials import TokenCredential
+
+T = TypeVar("T")
+_Timeouts = dict[str, Any]  # keywords for the SDK's transport
+
+_CONNECT_S = 5.0
+_CONNECTIONS = 64
+_BLOCK_BYTES = 8 << 20
+_MOST_BLOCKS = 50_000  # the service's limit; blocks grow when a file needs more
+_TRANSIENT = {408, 429, 500, 502, 503, 504}
+_EXISTS = {"BlobAlreadyExists", "ConditionNotMet", "TargetConditionNotMet"}
+
+# urllib3 writes whole URLs, SAS signature included, at debug level.
+logging.getLogger("urllib3.connectionpool").addFilter(RedactingFilter())
+
+
+def default_credential() -> "TokenCredential":
+    """The identity of this machine, login or environment, as azure-identity finds it.
+
+    Raises:
+        BadInputError: azure-identity is not installed.
+    """
+    try:
+        from azure.identity import DefaultAzureCredential  # type: ignore[import-not-found,import-untyped,unused-ignore]  # optional
+    except ImportError:
+        raise BadInputError("--credential azure-default needs a package more: pip install azure-identity") from None
+    found: TokenCredential = DefaultAzureCredential()
+    return found
+
+
+class AzureBlobStore:
+    """Lister, Writer and RangeReader of one container below a prefix."""
+
+    def __init__(self, source: Source, credential: Credential | None, *, deadline_s: float) -> None:
+        """Contact nobody yet.
+
+        Raises:
+            AccessDeniedError: the credential is not for this account, or is malformed.
+        """
+        self._source, self._deadline_s, self._process_id = source, deadline_s, os.getpid()
+        self._anonymous = credential is None or credential.kind == "anonymous"
+        self._client = ContainerClient(
+            source.endpoint,
+            source.container,
+            credential=_sdk_credential(resolve(credential, source.account), source.account),
+            transport=_transport(),
+            retry_total=0,
+            logging_enable=False,
+        )
+
+    def __repr__(self) -> str:
+        return f"AzureBlobStore({self.url!r})"
+
+    @property
+    def url(self) -> str:
+        """The base URL that the keys are relative to."""
+        return self._source.base_url
+
+    @property
+    def in_place(self) -> bool:
+        """False: the bytes come over the network."""
+        return False
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Yield every blob whose key starts with `prefix`; a failed page is asked for again by itself."""
+        full, token = self._source.prefix + prefix, ""
+        while True:
+            page, token = self._page(full, token)
+            for blob in page:
+                info = self._info(blob)
+                if info.key:  # the prefix's own directory marker has no key below it
+                    yield info
+            if not token:
+                return
+
+    def read(self, key: str, offset: int, size: int, etag: str) -> Buffer:
+        """Exactly `size` bytes at `offset` of the blob whose ETag is `etag`."""
+        check_process(self._process_id)
+        if not size:
+            return b""
+        pin: dict[str, Any] = {"etag": f'"{etag}"', "match_condition": MatchConditions.IfNotModified} if etag else {}
+
+        def attempt(timeouts: _Timeouts) -> bytes:
+            stream = self._client.download_blob(self._full(key), offset=offset, length=size, **pin, **timeouts)
+            data: bytes = stream.readall()
+            if etag and normal_etag(stream.properties.etag) != etag:
+                raise DataChangedError(f"{self.url}{key}: changed since it was frozen; freeze the source again")
+            if len(data) != size:
+                raise DataChangedError(f"{self.url}{key}: holds {stream.properties.size} bytes, more were frozen")
+            return data
+
+        return self._ask(self.url + key, attempt, pinned=bool(etag))
+
+    def write(self, key: str, source: Path | bytes, *, overwrite: bool = False) -> ObjectInfo:
+        """Store a file or bytes under `key` and return what the service says of it afterwards."""
+        check_process(self._process_id)
+        if isinstance(source, bytes):
+            digest, size = self._put(key, source, overwrite=overwrite), len(source)
+        else:
+            with translated(str(source)), source.open("rb") as stream:
+                size = os.fstat(stream.fileno()).st_size
+                digest = self._write_file(key, stream, size, overwrite=overwrite)
+        info = self._stat(key)
+        if (info.size, info.md5) != (size, digest):
+            raise CorruptDataError(
+                f"{self.url}{key}: is not what was sent ({info.size} bytes of {size}); write it again"
+            )
+        return info
+
+    def delete(self, key: str) -> None:
+        """Remove the blob and its snapshots, if it is there."""
+        blob = self._client.get_blob_client(self._full(key))
+        try:
+            self._ask(self.url + key, lambda timeouts: blob.delete_blob(delete_snapshots="include", **timeouts))
+        except NotFoundError:
+            return
+
+    def _page(self, prefix: str, token: str) -> tuple[Sequence[BlobProperties], str]:
+        def attempt(timeouts: _Timeouts) -> tuple[Sequence[BlobProperties], str]:
+            # The metadata tells directories of hierarchical accounts from empty files.
+            found = self._client.list_blobs(name_starts_with=prefix or None, include=["metadata"], **timeouts)
+            pages = found.by_page(token or None)
+            return list(next(pages)), pages.continuation_token or ""  # type: ignore[attr-defined]  # a PageIterator
+
+        return self._ask(self.url, attempt)
+
+    def _stat(self, key: str) -> ObjectInfo:
+        blob = self._client.get_blob_client(self._full(key))
+        return self._info(self._ask(self.url + key, lambda timeouts: blob.get_blob_properties(**timeouts)))
+
+    def _write_file(self, key: str, stream: BinaryIO, size: int, *, overwrite: bool) -> bytes:
+        if size > _BLOCK_BYTES:
+            return self._put_blocks(key, stream, size, overwrite=overwrite)
+        data = stream.read(size + 1)
+        if len(data) != size:
+            raise _moved(stream)
+        return self._put(key, data, overwrite=overwrite)
+
+    def _put(self, key: str, data: bytes, *, overwrite: bool) -> bytes:
+        digest = hashlib.md5(data, usedforsecurity=False).digest()
+        blob = self._client.get_blob_client(self._full(key))
+        settings = ContentSettings(content_md5=bytearray(digest))
+
+        def attempt(timeouts: _Timeouts) -> object:
+            size = len(data)
+            return blob.upload_blob(
+                data, length=size, overwrite=overwrite, content_settings=settings, validate_content=True, **timeouts
+            )
+
+        self._commit(key, attempt, len(data), digest)
+        return digest
+
+    def _put_blocks(self, key: str, stream: BinaryIO, size: int, *, overwrite: bool) -> bytes:
+        if not overwrite:
+            self._refuse_existing(key)
+        blob = self._client.get_blob_client(self._full(key))
+        digest, blocks = hashlib.md5(usedforsecurity=False), []
+        for number, data in enumerate(_blocks(stream, size)):
+            digest.update(data)
+            # Unlike anyone else's: two writers of one name must not commit each other's blocks. All of one length.
+            blocks.append(BlobBlock(b64encode(uuid4().bytes + number.to_bytes(4)).decode()))
+
+            def stage(timeouts: _Timeouts, data: bytes = data, block: str = blocks[-1].id) -> object:
+                return blob.stage_block(block, data, len(data), validate_content=True, **timeouts)
+
+            self._ask(self.url + key, stage)
+        settings = ContentSettings(content_md5=bytearray(digest.digest()))
+        only_new: dict[str, Any] = {} if overwrite else {"etag": "*", "match_condition": MatchConditions.IfMissing}
+        self._commit(
+            key,
+            lambda timeouts: blob.commit_block_list(blocks, content_settings=settings, **only_new, **timeouts),
+            size,
+            digest.digest(),
+        )
+        return digest.digest()
+
+    def _refuse_existing(self, key: str) -> None:
+        """Fail before the bytes are sent, not after; the commit's own condition is what counts."""
+        try:
+            self._stat(key)
+        except NotFoundError:
+            return
+        raise DestinationExistsError(_exists(self.url + key))
+
+    def _commit(self, key: str, attempt: Callable[[_Timeouts], object], size: int, digest: bytes) -> None:
+        """Ask for what makes an object visible; if that is asked twice, the first answer may only have been lost."""
+        attempts = 0
+
+        def counted(timeouts: _Timeouts) -> object:
+            nonlocal attempts
+            attempts += 1
+            return attempt(timeouts)
+
+        try:
+            self._ask(self.url + key, counted)
+        except DestinationExistsError:
+            if attempts == 1:
+                raise
+            info = self._stat(key)
+            if (info.size, info.md5) != (size, digest):
+                raise
+
+    def _ask(self, name: str, attempt: Callable[[_Timeouts], T], *, pinned: bool = False) -> T:
+        check_process(self._process_id)
+        stall_s = max(1.0, self._deadline_s / 4)
+
+        def translated(limit_s: float) -> T:
+            with _translated(name, pinned=pinned, anonymous=self._anonymous):
+                # The SDK takes no sum of the two: together they end with the time that is left.
+                connect_s = min(_CONNECT_S, limit_s / 2)
+                return attempt({"connection_timeout": connect_s, "read_timeout": limit_s - connect_s})
+
+        return retry(name, translated, Deadline(self._deadline_s), attempt_limit_s=stall_s)
+
+    def _full(self, key: str) -> str:
+        return self._source.prefix + key
+
+    def _info(self, blob: BlobProperties) -> ObjectInfo:
+        metadata = {name.lower(): value for name, value in (blob.metadata or {}).items()}
+        return ObjectInfo(
+            key=blob.name.removeprefix(self._source.prefix),
+            size=blob.size or 0,
+            etag=normal_etag(blob.etag),
+            mtime_ns=int(blob.last_modified.timestamp()) * 1_000_000_000,
+            is_directory=metadata.get("hdi_isfolder", "").lower() == "true",
+            md5=bytes(blob.content_settings.content_md5) if blob.content_settings.content_md5 else None,
+        )
+
+
+def _sdk_credential(found: Credential, account: str) -> Any:
+    if found.kind == "key":
+        return AzureNamedKeyCredential(account, found.secret)
+    if found.kind == "sas":
+        return AzureSasCredential(found.secret)
+    return default_credential() if found.kind == "azure_default" else None
+
+
+def _transport() -> RequestsTransport:
+    """A transport for many threads: the default one keeps 10 connections and warns about each further one."""
+    session = requests.Session()
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=_CONNECTIONS))
+    return RequestsTransport(session=session, session_owner=True)
+
+
+def _blocks(stream: BinaryIO, size: int) -> Iterator[bytes]:
+    """The file in pieces of equal length; it must be as long at the end as it was at the start."""
+    length = max(_BLOCK_BYTES, -(-size // _MOST_BLOCKS))
+    remaining = size
+    while remaining:
+        data = stream.read(min(length, remaining))
+        if not data:
+            raise _moved(stream)
+        remaining -= len(data)
+        yield data
+    if stream.read(1):
+        raise _moved(stream)
+
+
+def _moved(stream: BinaryIO) -> CorruptDataError:
+    return CorruptDataError(f"{stream.name}: changed its length while it was sent; send it when nobody writes to it")
+
+
+def _exists(name: str) -> str:
+    return f"{name}: exists already; choose another place, or allow overwriting"
+
+
+@contextmanager
+def _translated(name: str, *, pinned: bool, anonymous: bool) -> Iterator[None]:
+    try:
+        yield
+    except HttpResponseError as error:
+        raise _answered(name, error, pinned=pinned, anonymous=anonymous) from None
+    except (ServiceRequestError, ServiceResponseError) as error:
+        raise TransientError(_network_reason(error)) from None
+    except AzureError as error:
+        raise TransientError(f"the SDK failed ({type(error).__name__})") from None
+
+
+def _network_reason(error: AzureError) -> str:
+    text = str(error)
+    signs = (
+        ("Connection refused", "the connection was refused"),
+        ("NameResolutionError", "the host name was not found"),
+        ("Name or service not known", "the host name was not found"),
+        ("timed out", "no answer in time"),
+    )
+    return next((said for sign, said in signs if sign in text), "the connection failed or broke off")
+
+
+def _answered(name: str, error: HttpResponseError, *, pinned: bool, anonymous: bool) -> Exception:
+    status = error.status_code or 0
+    code = getattr(error, "error_code", None)  # set by the storage SDK, as an enum where it knows the code
+    code = str(getattr(code, "value", code) or "")
+    said = f"HTTP {status} {code}".rstrip()
+    if status in _TRANSIENT or not status:
+        header = getattr(error.response, "headers", {}).get("Retry-After")
+        return TransientError(said if status else "a broken answer", parse_retry_after(header))
+    if code in _EXISTS and not pinned:
+        return DestinationExistsError(_exists(name))
+    if status in {412, 416} or (status == 404 and pinned and code != "ContainerNotFound"):
+        return DataChangedError(f"{name}: changed or gone since it was frozen; freeze the source again")
+    if status in {401, 403} or code == "PublicAccessNotPermitted" or (anonymous and code == "ResourceNotFound"):
+        denied = "there is no credential for it" if anonymous else "the credential is refused or lacks the right"
+        return AccessDeniedError(f"{name}: access denied, {denied} ({said}); {REMEDY}")
+    if status == 404:
+        what = "no such container; create it or check its name" if code == "ContainerNotFound" else "no such object"
+        return NotFoundError(f"{name}: {what}")
+    return BadInputError(f"{name}: the store refuses the request ({said})")

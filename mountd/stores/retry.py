@@ -1,0 +1,111 @@
+"""Asking again, within a deadline.
+
+`Deadline` counts down; `retry` calls an attempt until it succeeds, raises something final, or the time is over. An attempt
+says that asking again may help by raising `TransientError`. The pause before the next attempt grows exponentially and is
+drawn from its whole range (full jitter), so that many readers that failed together do not come back together; where a
+service asks for a pause (Retry-After), it gets at least that.
+
+Invariants: an attempt is told how many seconds it may take, never more than are left; no attempt starts after the
+deadline; what is raised at the end names what was asked, the last reason and the number of attempts.
+"""
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import TypeVar
+
+from mountd.errors import StoreUnreachableError
+
+T = TypeVar("T")
+
+_LEAST_S = 0.05  # less is not worth an attempt
+_LEAST_PAUSE_S = 0.01  # a draw of 0 must not become a busy loop
+
+
+class TransientError(Exception):
+    """An attempt failed in a way that may pass. `reason` is a few words; it goes into an error message."""
+
+    def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after_s = retry_after_s
+
+
+class Deadline:
+    """A point in time after which nothing is tried any more."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._start = clock()
+        self.seconds = seconds
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the start."""
+        return self._clock() - self._start
+
+    @property
+    def remaining_s(self) -> float:
+        """Seconds left; 0 when it is over."""
+        return max(0.0, self.seconds - self.elapsed_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How long to wait: up to `first_s` after the first failure, doubling, never above `most_s`."""
+
+    first_s: float = 0.2
+    most_s: float = 8.0
+
+    def pause_s(self, failures: int, draw: float) -> float:
+        """The pause after the `failures`th failure (from 1); `draw` is a random number from [0, 1)."""
+        doubling = min(failures - 1, 32)  # 2**32 is far above any `most_s`; more would only overflow
+        return max(_LEAST_PAUSE_S, draw * min(self.most_s, self.first_s * 2.0**doubling))
+
+
+def retry(
+    what: str,
+    attempt: Callable[[float], T],
+    deadline: Deadline,
+    *,
+    attempt_limit_s: float = float("inf"),
+    backoff: Backoff = Backoff(),
+    sleep: Callable[[float], None] = time.sleep,
+    draw: Callable[[], float] = random.random,
+) -> T:
+    """Return `attempt(seconds it may take)`, asking again while it raises `TransientError`.
+
+    Raises:
+        StoreUnreachableError: the deadline is over, or the service asks to wait beyond it.
+        Exception: whatever else the attempt raises, at once.
+    """
+    failures, reason = 0, "no time for an attempt"
+    while deadline.remaining_s >= _LEAST_S:
+        try:
+            return attempt(min(attempt_limit_s, deadline.remaining_s))
+        except TransientError as error:
+            failures, reason, asked_s = failures + 1, error.reason, error.retry_after_s
+        if asked_s is not None and asked_s >= deadline.remaining_s:
+            reason += f"; the service asks to wait {asked_s:.0f} s"
+            break
+        # Half of what is left at most: there is always time for one more attempt at the end.
+        pause_s = min(backoff.pause_s(failures, draw()), deadline.remaining_s / 2)
+        sleep(max(pause_s, asked_s or 0.0))
+    tried = f"{failures} attempt{'s' * (failures != 1)} in {deadline.elapsed_s:.1f} s of {deadline.seconds:g} s"
+    raise StoreUnreachableError(f"{what}: {reason} ({tried}); check the address and the network, then try again")
+
+
+def parse_retry_after(header: str | None, now_s: float | None = None) -> float | None:
+    """Seconds to wait as a Retry-After header says it (a number or an HTTP date); None if it says nothing usable."""
+    if not header:
+        return None
+    text = header.strip()
+    if text.isascii() and text.isdigit():
+        return float(text)
+    try:
+        date_s = parsedate_to_datetime(text).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return max(0.0, date_s - (time.time() if now_s is None else now_s))

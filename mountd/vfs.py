@@ -1,0 +1,93 @@
+"""The file system in Python terms: inodes, names, attributes, bytes. It knows no protocol.
+
+Attributes and directories are answered from the manifest, without I/O beyond its file; bytes by `reading`. Everything is
+read-only and for ever, so nothing here is invalidated, opened or closed. Synchronous and thread-safe.
+
+Errors: `FileNotFoundError`-like conditions are `NotFoundError`; whatever else goes wrong is a `MountdError` with its errno.
+"""
+
+import logging
+import threading
+
+from cachetools import LRUCache
+
+from mountd.dataset.manifest import Entry, Manifest
+from mountd.errors import BadInputError, MountdError, NotFoundError
+from mountd.reading.reader import Reader
+from mountd.stores.base import Buffer
+
+_LOG = logging.getLogger(__name__)
+_ENTRIES_KEPT = 4096
+_COMPLAINTS_KEPT = 1024
+
+
+class FileSystem:
+    """One mounted manifest. The lock protects the two small tables; no I/O happens under it."""
+
+    def __init__(self, manifest: Manifest, reader: Reader) -> None:
+        self._manifest, self._reader = manifest, reader
+        self._lock = threading.Lock()
+        # A stream of reads asks for the same entry again and again; a page of the manifest costs more than this.
+        self._entries: LRUCache[int, Entry] = LRUCache(_ENTRIES_KEPT)
+        self._complaints: LRUCache[int, str] = LRUCache(_COMPLAINTS_KEPT)
+
+    @property
+    def totals(self) -> tuple[int, int]:
+        """(files, bytes) of the whole tree."""
+        return self._manifest.file_count, self._manifest.size_bytes
+
+    def lookup(self, parent: int, name: bytes) -> Entry:
+        """The entry `name` in the directory `parent`."""
+        entry = self._manifest.lookup(parent, name)
+        if entry is None:
+            raise NotFoundError(f"{name!r}: not in the dataset")
+        return entry
+
+    def entry(self, inode: int) -> Entry:
+        """The entry with this inode."""
+        with self._lock:
+            entry = self._entries.get(inode)
+        if entry is None:
+            entry = self._manifest.entry(inode)
+            if entry is None:
+                raise NotFoundError(f"inode {inode}: not in the dataset")
+            with self._lock:
+                self._entries[inode] = entry
+        return entry
+
+    def children(self, inode: int, after: int, limit: int) -> list[Entry]:
+        """Up to `limit` entries of the directory `inode` whose inode is above `after`, ascending."""
+        return self._manifest.children(self._directory(inode), after, limit)
+
+    def read_ready(self, inode: int, offset: int, size: int) -> list[Buffer] | None:
+        """The bytes [offset, offset + size) as far as the file has them, or None if `read` must wait for them."""
+        return self._reader.read_ready(self._file(inode), offset, size)
+
+    def read(self, inode: int, offset: int, size: int) -> list[Buffer]:
+        """As `read_ready`, but waits; logs what went wrong once for each file."""
+        entry = self._file(inode)
+        try:
+            return self._reader.read(entry, offset, size)
+        except MountdError as error:
+            self._complain(entry, error)
+            raise
+
+    def _directory(self, inode: int) -> Entry:
+        entry = self.entry(inode)
+        if not entry.is_directory:
+            raise BadInputError(f"inode {inode}: not a directory")
+        return entry
+
+    def _file(self, inode: int) -> Entry:
+        entry = self.entry(inode)
+        if entry.is_directory:
+            raise BadInputError(f"inode {inode}: a directory, which has no bytes to read")
+        return entry
+
+    def _complain(self, entry: Entry, error: MountdError) -> None:
+        kind = type(error).__name__
+        with self._lock:
+            known = self._complaints.get(entry.inode) == kind
+            self._complaints[entry.inode] = kind
+        if not known:
+            _LOG.warning("read failed: %s", error)

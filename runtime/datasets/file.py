@@ -1,0 +1,255 @@
+"""A File dataset: what a user defined, and the manifest that it was frozen into.
+
+    definition   a small JSON document, kept in the catalog: paths, and steps on them (none yet)
+    freezing     asks each store what lies at its paths, and writes manifests/<digest>.sqlite in the workspace
+    resolving    from a name or an id back to that manifest, with the credentials its sources need today
+
+The manifest is named by its digest, so it is written once and never changes. If the file is gone (a workspace that shares
+a team's catalog, a cleaned folder) it is frozen again, and used only if the digest is still the registered one.
+Credentials are never part of a definition or a manifest: they are looked up by datastore, or, for a bare Azure URL, in
+the environment.
+"""
+
+import json
+import tempfile
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runtime import datastores
+from runtime.catalog import DatasetRecord, check_name, open_catalog
+from runtime.datasets.paths import DatasetPath, Place, arrange, locate
+from runtime.errors import DatasetValidationError, UserErrorException
+from runtime.workspace import WorkspaceFolder
+from runtime.workspace.files import sync_folder
+
+if TYPE_CHECKING:
+    from mountd.stores.credentials import Credential
+
+Progress = Callable[[int], None]
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class FileDefinition:
+    """What files a dataset consists of, as its user said it."""
+
+    paths: tuple[DatasetPath, ...]
+
+    def to_json(self) -> str:
+        """The document; equal definitions give equal text."""
+        paths = [
+            {"url": path.url} if path.url else {"datastore": path.datastore, "path": path.path} for path in self.paths
+        ]
+        return json.dumps({"version": _FORMAT, "type": "file", "paths": paths, "steps": []})
+
+    @classmethod
+    def from_json(cls, text: str) -> "FileDefinition":
+        """The inverse of `to_json`.
+
+        Raises:
+            DatasetValidationError: another kind of dataset, or one of a newer version of Moorage.
+        """
+        try:
+            document = json.loads(text)
+            kind = (document["version"], document["type"], document["steps"])
+            paths = tuple(DatasetPath(**path) for path in document["paths"])
+        except (ValueError, TypeError, KeyError):
+            raise DatasetValidationError(
+                "the dataset's definition in the catalog is damaged; register it again"
+            ) from None
+        if kind != (_FORMAT, "file", []):
+            raise DatasetValidationError(
+                "the dataset was registered by a newer Moorage; install that version to read it"
+            )
+        return cls(paths)
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenDataset:
+    """A dataset ready to be read: its manifest, and the credentials for `Manifest.sources` by URL.
+
+    `single_file` is the file's path in the tree if the dataset was defined as exactly one file, else None.
+    """
+
+    manifest: Path
+    digest: str
+    credentials: "Mapping[str, Credential]"
+    single_file: str | None
+    files: int
+    size_bytes: int
+
+
+def freeze_definition(
+    workspace: WorkspaceFolder, definition: FileDefinition, progress: Progress | None = None
+) -> FrozenDataset:
+    """List what lies at the paths now, and keep the manifest; `progress` gets the number of files seen so far.
+
+    Raises:
+        UnknownNameError: a datastore is not there.
+        MountdError: nothing lies at a path, or a store refuses, cannot be reached, or lists what no tree can hold.
+    """
+    from mountd.freeze import FreezeSource, freeze
+
+    granted = _granted(workspace, definition)
+    settled = [_settled(place, credential) for place, credential in granted]
+    sources = [
+        FreezeSource(place.base_url, credential, place.pattern, under)
+        for place, (_, credential), under in zip(settled, granted, arrange(settled), strict=True)
+    ]
+    workspace.manifests_path.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".", dir=workspace.manifests_path) as folder:
+        draft = Path(folder) / "manifest"
+        target = _manifest_path(workspace, freeze(sources, draft, progress=progress).digest)
+        if not target.exists():
+            draft.replace(target)
+            sync_folder(target.parent)
+    return _frozen(target, granted)
+
+
+def register(
+    workspace: WorkspaceFolder,
+    name: str,
+    definition: FileDefinition,
+    *,
+    description: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    create_new_version: bool = False,
+    progress: Progress | None = None,
+) -> DatasetRecord:
+    """Freeze `definition` and give it a name; errors as `freeze_definition` and `Catalog.register`."""
+    check_name(name)
+    frozen = freeze_definition(workspace, definition, progress)
+    with open_catalog(workspace) as catalog:
+        return catalog.register(
+            name,
+            definition.to_json(),
+            frozen.digest,
+            frozen.files,
+            frozen.size_bytes,
+            description,
+            tags,
+            create_new_version,
+        )
+
+
+def save(workspace: WorkspaceFolder, definition: FileDefinition, progress: Progress | None = None) -> DatasetRecord:
+    """Freeze `definition` and keep it without a name, so that a job can refer to it by id."""
+    frozen = freeze_definition(workspace, definition, progress)
+    with open_catalog(workspace) as catalog:
+        return catalog.save(definition.to_json(), frozen.digest, frozen.files, frozen.size_bytes)
+
+
+def find_record(workspace: WorkspaceFolder, reference: str) -> DatasetRecord:
+    """The version that `reference` names: NAME, NAME@VERSION, NAME@latest, or an id.
+
+    Raises:
+        UnknownNameError: there is no such dataset or version.
+    """
+    name, _, version = reference.partition("@")
+    with open_catalog(workspace) as catalog:
+        if _is_id(reference):
+            return catalog.get_by_id(reference.lower())
+        return catalog.get(name, version or "latest")
+
+
+def resolve(workspace: WorkspaceFolder, reference: str, progress: Progress | None = None) -> FrozenDataset:
+    """The frozen dataset that `reference` names; `progress` is told of a freeze where the manifest is gone.
+
+    Raises:
+        UnknownNameError: there is no such dataset, version or datastore.
+        DataChangedError: the manifest is gone, and what is in the stores now is something else.
+    """
+    return open_record(workspace, find_record(workspace, reference), progress)
+
+
+def open_record(workspace: WorkspaceFolder, record: DatasetRecord, progress: Progress | None = None) -> FrozenDataset:
+    """The frozen dataset of one version; errors as `resolve`."""
+    definition = FileDefinition.from_json(record.definition)
+    manifest = _manifest_path(workspace, record.digest)
+    if manifest.exists():
+        return _frozen(manifest, _granted(workspace, definition))
+    again = freeze_definition(workspace, definition, progress)
+    if again.digest != record.digest:
+        from mountd.errors import DataChangedError
+
+        shown = f"'{record.name}' version {record.version}" if record.name else record.id
+        raise DataChangedError(
+            f"dataset {shown}: its manifest {manifest} is gone, and the files have changed since; register a new version"
+        )
+    return again
+
+
+def _granted(workspace: WorkspaceFolder, definition: FileDefinition) -> "list[tuple[Place, Credential | None]]":
+    """Where each path lies, and what opens it."""
+    from mountd.stores.credentials import from_environment
+    from mountd.stores.registry import parse_source
+
+    granted = []
+    for path in definition.paths:
+        record = datastores.get(workspace, path.datastore) if path.datastore else None
+        place = locate(path, record.url if record else "")
+        credential = record.credential if record else None
+        if credential is None and parse_source(place.root).kind == "blob":
+            credential = from_environment()
+        granted.append((place, credential))
+    return granted
+
+
+def _settled(place: Place, credential: "Credential | None") -> Place:
+    """Ask the store whether a path without a '/' at its end is a file or a folder."""
+    if place.has_glob or not place.path or place.path.endswith("/"):
+        return place
+    from mountd.stores.registry import local_path, open_lister, parse_source
+
+    source = parse_source(place.base_url)
+    if source.kind == "https":  # no listing there, so no folders
+        return place
+    if source.kind == "file":
+        return place.as_folder() if (local_path(source) / place.pattern).is_dir() else place
+    lister = open_lister(place.base_url, credential)
+    name, folder = place.pattern, f"{place.pattern}/"
+    for found in lister.list(name):
+        if found.key.startswith(folder) or (found.key == name and found.is_directory):
+            return place.as_folder()
+        if found.key == name:
+            below = next(iter(lister.list(folder)), None)
+            if below is not None and found.size:
+                raise UserErrorException(
+                    f"{place.base_url}: '{name}' holds {found.size} bytes, and '{below.key}' lies below it; name '{folder}' "
+                    "for the folder, or rename one of the two"
+                )
+            return place if below is None else place.as_folder()
+    return place  # nothing there: the freeze says so, with the store's own words
+
+
+def _frozen(manifest: Path, granted: "list[tuple[Place, Credential | None]]") -> FrozenDataset:
+    from mountd.dataset.manifest import Manifest
+
+    with Manifest.open(manifest) as opened:
+        credentials = {url: found for url in opened.sources if (found := _credential_for(url, granted))}
+        single_file = None
+        if len(granted) == 1 and opened.file_count == 1 and opened.sources == (granted[0][0].base_url,):
+            place = granted[0][0]
+            named_one = not place.has_glob and bool(place.path) and not place.path.endswith("/")
+            single_file = next(path for path, _ in opened.files()) if named_one else None
+        return FrozenDataset(manifest, opened.digest, credentials, single_file, opened.file_count, opened.size_bytes)
+
+
+def _credential_for(url: str, granted: "list[tuple[Place, Credential | None]]") -> "Credential | None":
+    """The credential of the nearest path at or above `url`."""
+    above = [(len(place.base_url), credential) for place, credential in granted if url.startswith(place.base_url)]
+    return max(above, key=lambda each: each[0])[1] if above else None
+
+
+def _manifest_path(workspace: WorkspaceFolder, digest: str) -> Path:
+    return workspace.manifests_path / f"{digest}.sqlite"
+
+
+def _is_id(reference: str) -> bool:
+    try:
+        return str(uuid.UUID(reference)) == reference.lower()
+    except ValueError:
+        return False

@@ -1,0 +1,211 @@
+"""Where everything of a job lies, and what its child is told: computed before anything starts, from values alone.
+
+`lay_out` takes the spec, what the catalog says of each input, and the launcher's environment; it gives the folder of each
+input and output, the child's argv with every token replaced, and the child's environment: the launcher's, without storage
+secrets, with v1's variables and ours. Nothing is contacted or made, so the same arguments give the same layout, and
+`moorage run --dry-run` prints it.
+"""
+
+import re
+import shlex
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from runtime.consumption import TOKEN as INPUT_TOKEN
+from runtime.consumption import UNSAFE_NAMES, InputSpec, Mode
+from runtime.errors import UserErrorException
+from runtime.job.spec import JobSpec
+from runtime.outputs import TOKEN as OUTPUT_TOKEN
+from runtime.outputs import OutputSpec
+
+RUN_ID = "MOORAGE_RUN_ID"
+WORKSPACE = "MOORAGE_WORKSPACE"
+INPUTS_VARIABLE = "AZUREML_DATASET_ENVIRONMENT_VARS"
+OUTPUTS_VARIABLE = "AZUREML_DATASET_FILE_OUTPUTS"
+_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+_TOKENS = re.compile(
+    rf"(?P<kind>{INPUT_TOKEN}|{OUTPUT_TOKEN}):(?P<name>{_NAME})|\{{(?P<group>inputs|outputs)\.(?P<member>[^{{}}]*)\}}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class InputFacts:
+    """What the catalog says of an input's dataset. `single_file` is its path in the tree if one file is all there is."""
+
+    dataset_id: str
+    digest: str
+    version: int = 0
+    single_file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a layout depends on besides the spec. `no_fuse` says why nothing can be mounted here, None if it can."""
+
+    workspace: Path
+    runs: Path
+    spool: Path
+    environ: Mapping[str, str] = field(repr=False)
+    secrets: Collection[str] = ()
+    no_fuse: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InputPlace:
+    """One input: `folder` is where its tree shows (None for direct), `value` what the child is given for it."""
+
+    spec: InputSpec
+    facts: InputFacts
+    mode: Mode
+    folder: Path | None
+    value: str
+
+    @property
+    def kept(self) -> bool:
+        """True if the user chose the place, so that a download stays there after the job."""
+        return self.spec.path_on_compute is not None
+
+
+@dataclass(frozen=True, slots=True)
+class OutputPlace:
+    """One output: the folder that the child writes to, and its prefix in the datastore."""
+
+    spec: OutputSpec
+    folder: Path
+    prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A job, ready to start. `environment` is all that the child gets, `variables` the part of it that the job adds."""
+
+    run_id: str
+    argv: tuple[str, ...]
+    cwd: Path
+    inputs: tuple[InputPlace, ...]
+    outputs: tuple[OutputPlace, ...]
+    variables: Mapping[str, str]
+    removed: tuple[str, ...]
+    notes: tuple[str, ...]
+    environment: Mapping[str, str] = field(repr=False)
+
+    def describe(self) -> str:
+        """The layout as lines for people; of the environment only what differs from the launcher's."""
+        lines = [f"run      {self.run_id}", f"folder   {self.cwd}", f"command  {shlex.join(self.argv)}"]
+        for each in self.inputs:
+            lines.append(f"input    {each.spec.name} = {each.spec.dataset} ({each.mode}) at {each.value}")
+        for output in self.outputs:
+            place = f"{output.spec.datastore}/{output.prefix}"
+            register = f", registered as {output.spec.register_as}" if output.spec.register_as else ""
+            lines.append(f"output   {output.spec.name} from {output.folder} to {place}{register}")
+        lines += [f"set      {name}={value}" for name, value in sorted(self.variables.items())]
+        lines += [f"removed  {name}" for name in self.removed]
+        lines += [f"note     {note}" for note in self.notes]
+        return "\n".join(lines)
+
+
+def lay_out(spec: JobSpec, facts: Mapping[str, InputFacts], around: Surroundings) -> Layout:
+    """Compute the layout of `spec`; `facts` has each input's by its name.
+
+    Raises:
+        UserErrorException: a token names no input or output, or two of them would share a folder.
+    """
+    notes: list[str] = []
+    inputs = tuple(_place_input(each, facts[each.name], spec, around, notes) for each in spec.inputs)
+    outputs = tuple(_place_output(each, spec, around, notes) for each in spec.outputs)
+    _check_apart(inputs, outputs)
+    variables = _variables(spec, inputs, outputs, around.workspace, notes)
+    removed = tuple(sorted(name for name in around.secrets if name in around.environ))
+    kept = {name: value for name, value in around.environ.items() if name not in around.secrets}
+    for stale in (INPUTS_VARIABLE, OUTPUTS_VARIABLE):  # of a job that this one is started from
+        kept.pop(stale, None)
+    environment = {"PYTHONUNBUFFERED": "1", **kept, **variables}
+    values = {("inputs", each.spec.name): each.value for each in inputs}
+    values |= {("outputs", each.spec.name): str(each.folder) for each in outputs}
+    argv = tuple(_replace_tokens(element, values) for element in spec.command)
+    return Layout(
+        spec.run_id, argv, Path(spec.cwd), inputs, outputs, variables, removed, tuple(notes), environment
+    )
+
+
+def _place_input(
+    spec: InputSpec, facts: InputFacts, job: JobSpec, around: Surroundings, notes: list[str]
+) -> InputPlace:
+    if spec.mode == "direct":
+        return InputPlace(spec, facts, "direct", None, facts.dataset_id)
+    if spec.path_on_compute is None:
+        folder = around.runs / job.run_id / "inputs" / spec.name
+    else:
+        folder = Path(job.cwd) / spec.path_on_compute
+    if spec.mode == "mount" and around.no_fuse is not None:
+        notes.append(f"input '{spec.name}' is downloaded instead of mounted: {around.no_fuse}")
+        # The value stays what it is for a mount: a script that opens the single file must find it either way.
+        return InputPlace(spec, facts, "download", folder, _inside(folder, facts.single_file))
+    if spec.mode == "mount":
+        return InputPlace(spec, facts, "mount", folder, _inside(folder, facts.single_file))
+    return InputPlace(spec, facts, "download", folder, str(folder))
+
+
+def _inside(folder: Path, single_file: str | None) -> str:
+    """v1's rule: a mounted dataset of a single file is that file, a downloaded one is the folder."""
+    return str(folder / single_file) if single_file else str(folder)
+
+
+def _place_output(spec: OutputSpec, job: JobSpec, around: Surroundings, notes: list[str]) -> OutputPlace:
+    if spec.mode == "mount":
+        notes.append(f"output '{spec.name}' is staged and uploaded when the job ends (mounted outputs come later)")
+    if spec.source is None:
+        folder = around.spool / job.run_id / spec.name
+    else:
+        folder = Path(job.cwd) / spec.source
+    return OutputPlace(spec, folder, spec.prefix(job.run_id))
+
+
+def _check_apart(inputs: Sequence[InputPlace], outputs: Sequence[OutputPlace]) -> None:
+    """No folder of one input or output may lie in another's: a mount would hide it, an upload would include it."""
+    places = [(f"input '{each.spec.name}'", each.folder) for each in inputs if each.folder is not None]
+    places += [(f"output '{each.spec.name}'", each.folder) for each in outputs]
+    for number, (name, folder) in enumerate(places):
+        for other, its_folder in places[:number]:
+            if folder.is_relative_to(its_folder) or its_folder.is_relative_to(folder):
+                raise UserErrorException(f"{other} and {name} share the folder {folder}; give each its own")
+    prefixes = [(each.spec.name, (each.spec.datastore.lower(), each.prefix)) for each in outputs]
+    for number, (name, prefix) in enumerate(prefixes):
+        for other, its_prefix in prefixes[:number]:
+            if prefix[0] == its_prefix[0] and (prefix[1].startswith(its_prefix[1]) or its_prefix[1].startswith(prefix[1])):
+                raise UserErrorException(
+                    f"outputs '{other}' and '{name}' share the place {'/'.join(prefix)}; give each its own"
+                )
+
+
+def _variables(
+    job: JobSpec, inputs: Sequence[InputPlace], outputs: Sequence[OutputPlace], workspace: Path, notes: list[str]
+) -> dict[str, str]:
+    variables: dict[str, str] = {}
+    for kind, name, value in (
+        *(("INPUT", each.spec.name, each.value) for each in inputs),
+        *(("OUTPUT", each.spec.name, str(each.folder)) for each in outputs),
+    ):
+        if name.lower() in UNSAFE_NAMES:
+            notes.append(f"${name.upper()} keeps its meaning; read $AZURE_ML_{kind}_{name} for the path of '{name}'")
+        else:
+            variables |= {name: value, name.upper(): value}
+        variables |= {f"AZUREML_DATAREFERENCE_{name}": value, f"AZURE_ML_{kind}_{name}": value}
+    if inputs:
+        variables[INPUTS_VARIABLE] = ",".join(f"{each.spec.name}:{each.spec.mode}" for each in inputs)
+    if outputs:
+        variables[OUTPUTS_VARIABLE] = ";".join(each.spec.name for each in outputs)
+    return variables | {RUN_ID: job.run_id, "AZUREML_RUN_ID": job.run_id, WORKSPACE: str(workspace)}
+
+
+def _replace_tokens(element: str, values: Mapping[tuple[str, str], str]) -> str:
+    def value(match: re.Match[str]) -> str:
+        name = match["name"] or match["member"]
+        group = match["group"] or ("inputs" if match["kind"] == INPUT_TOKEN else "outputs")
+        if (group, name) not in values:
+            known = ", ".join(f"'{known}'" for of, known in values if of == group) or "none"
+            raise UserErrorException(f"{match[0]!r} in the command: the job's {group} are {known}")
+        return values[group, name]
+
+    return _TOKENS.sub(value, element)

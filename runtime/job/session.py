@@ -1,0 +1,228 @@
+"""The inputs of a job while it runs: mounted or downloaded all at once, taken down again in reverse.
+
+`open_session` gives every input a thread and waits for all of them: mounts share one deadline, downloads have none, as their
+size is the user's choice. The first failure, or a signal, stops the others, and what was up is taken down before the error
+leaves. A thread that finishes after that takes its own mount down. At the end a mount is asked for its counters just
+before it goes; a downloaded copy is removed unless the user chose its place.
+"""
+
+import contextlib
+import queue
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from mountd.errors import MountdError, MountPointError
+from runtime.errors import JobError
+from runtime.job.bell import Bell
+from runtime.job.layout import RUN_ID, InputPlace, Layout
+
+if TYPE_CHECKING:
+    from mountd.client import Mount
+    from mountd.stores.credentials import Credential
+
+MOUNT_DEADLINE_S = 60.0
+_UNMOUNT_S = 30.0
+Counters = Mapping[str, Mapping[str, int]]
+
+
+class Frozen(Protocol):
+    """What is mounted or downloaded: a frozen manifest, and how to get at its sources."""
+
+    @property
+    def manifest(self) -> Path:
+        """The manifest file."""
+
+    @property
+    def credentials(self) -> "Mapping[str, Credential]":
+        """The credential of each source, by its URL."""
+
+
+class _CancelledError(Exception):
+    """Leaves a download that nobody wants any more, out of its progress callback."""
+
+
+@dataclass(slots=True)
+class _Up:
+    """One input that is there: mounted by `mount`, or downloaded with these counters."""
+
+    place: InputPlace
+    mount: "Mount | None" = None
+    counters: Counters = field(default_factory=dict)
+
+
+class Session:
+    """The inputs that are up. Touched by the main thread only; the threads hand over what they made by a queue."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._up: list[_Up] = []
+        self._lost: set[str] = set()
+
+    def add(self, up: _Up) -> None:
+        """Take over an input that is there."""
+        self._up.append(up)
+
+    def mounts(self) -> "dict[str, Mount]":
+        """The mounts that are alive as far as we know, by the input's name."""
+        return {
+            each.place.spec.name: each.mount
+            for each in self._up
+            if each.mount is not None and each.place.spec.name not in self._lost
+        }
+
+    def lose(self, name: str) -> None:
+        """The worker of this mount is dead: detach what it left, so that whoever reads there fails and does not hang."""
+        from mountd import client
+
+        for each in self._up:
+            if each.place.spec.name == name and each.mount is not None:
+                client.detach(each.mount.mountpoint)
+        self._lost.add(name)
+
+    def close(self) -> dict[str, Counters]:
+        """Take everything down, the last first; return the counters of each input by its name."""
+        counters: dict[str, Counters] = {}
+        while self._up:
+            up = self._up.pop()
+            counters[up.place.spec.name] = self._take_down(up)
+        return counters
+
+    def _take_down(self, up: _Up) -> Counters:
+        counters = up.counters
+        if up.mount is not None:
+            if up.place.spec.name not in self._lost:
+                with contextlib.suppress(MountdError):
+                    counters = _counters_of(up.mount.status())
+            try:
+                up.mount.stop(_UNMOUNT_S)
+            except MountdError as error:
+                self._say(f"input '{up.place.spec.name}': {error}")
+        remove_folder(up.place)
+        return counters
+
+
+def _counters_of(status: Mapping[str, Mapping[str, int]]) -> Counters:
+    wanted = {"reads": ("count", "bytes"), "fetch": ("requests", "bytes"), "cache": ("hits", "misses")}
+    return {group: {key: status[group][key] for key in keys} for group, keys in wanted.items()}
+
+
+def remove_folder(place: InputPlace) -> None:
+    """Remove where an input was; a folder that the user chose keeps what was downloaded to it, and a mount is never entered."""
+    if place.folder is None:
+        return
+    if place.mode == "download" and not place.kept:
+        shutil.rmtree(place.folder, ignore_errors=True)
+        return
+    with contextlib.suppress(OSError):  # not empty, or mounted still: then it is not ours to remove
+        place.folder.rmdir()
+
+
+@contextlib.contextmanager
+def open_session(
+    layout: Layout, frozen: Mapping[str, Frozen], bell: Bell, say: Callable[[str], None]
+) -> Iterator[Session]:
+    """Bring every input of `layout` up; `frozen` has what is behind each, by its name.
+
+    Raises:
+        MountdError: as the first input that failed raised it.
+        JobError: a signal came meanwhile (128 + its number).
+    """
+    session = Session(say)
+    try:
+        _bring_up(session, layout, frozen, bell)
+        yield session
+    finally:
+        session.close()
+
+
+def _bring_up(session: Session, layout: Layout, frozen: Mapping[str, Frozen], bell: Bell) -> None:
+    cancelled = threading.Event()
+    finished: queue.SimpleQueue[_Up | BaseException] = queue.SimpleQueue()
+    wanted = [place for place in layout.inputs if place.mode != "direct"]
+    mark = f"{RUN_ID}={layout.run_id}"
+
+    def prepare(place: InputPlace) -> None:
+        try:
+            finished.put(_prepare(place, frozen[place.spec.name], mark, cancelled))
+        except BaseException as error:  # noqa: BLE001 # handed to the main thread, which raises it
+            finished.put(error)
+        bell.ring()
+
+    threads = [threading.Thread(target=prepare, args=(place,), daemon=True) for place in wanted]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + MOUNT_DEADLINE_S
+    try:
+        for _ in wanted:
+            session.add(_next(finished, layout, session, bell, deadline))
+    except BaseException:
+        cancelled.set()
+        for thread in threads:
+            thread.join(_UNMOUNT_S)
+        while not finished.empty():
+            if isinstance(late := finished.get(), _Up):
+                session.add(late)
+        for place in wanted:
+            if place.spec.name not in session.mounts():
+                remove_folder(place)
+        raise
+
+
+def _next(
+    finished: "queue.SimpleQueue[_Up | BaseException]", layout: Layout, session: Session, bell: Bell, deadline: float
+) -> _Up:
+    """Wait for the next input to be there."""
+    while finished.empty():
+        if bell.stops:
+            raise JobError(f"stopped by signal {bell.stops[0]} before the command was started", 128 + bell.stops[0])
+        missing = [
+            each.spec.name for each in layout.inputs if each.mode == "mount" and each.spec.name not in session.mounts()
+        ]
+        if missing and time.monotonic() > deadline:
+            raise MountPointError(f"input '{missing[0]}' was not mounted within {MOUNT_DEADLINE_S:g} s; see its store")
+        bell.wait(timeout_s=max(0.0, deadline - time.monotonic()) if missing else None)
+    result = finished.get()
+    if isinstance(result, BaseException):
+        raise result
+    return result
+
+
+def _prepare(place: InputPlace, frozen: Frozen, mark: str, cancelled: threading.Event) -> _Up:
+    """Bring one input up; on its own thread."""
+    if place.folder is None:
+        raise ValueError(place.spec.name)
+    place.folder.mkdir(parents=True, exist_ok=True)
+    if place.mode == "download":
+        return _Up(place, counters=_download(place.folder, frozen, cancelled))
+    from mountd import client
+
+    mount = client.start(
+        frozen.manifest,
+        place.folder,
+        source=place.spec.dataset,
+        credentials=frozen.credentials,
+        lifeline=True,
+        mark=mark,
+        timeout_s=MOUNT_DEADLINE_S,
+    )
+    return _Up(place, mount)
+
+
+def _download(folder: Path, frozen: Frozen, cancelled: threading.Event) -> Counters:
+    from mountd.download import download
+
+    def progress(*_: int) -> None:
+        if cancelled.is_set():
+            raise _CancelledError
+
+    result = download(frozen.manifest, folder, credentials=frozen.credentials, progress=progress)
+    return {
+        "reads": {"count": 0, "bytes": 0},
+        "fetch": {"requests": result.files if result.fetched_bytes else 0, "bytes": result.fetched_bytes},
+        "cache": {"hits": 0, "misses": 0},
+    }

@@ -1,0 +1,81 @@
+"""What a job is asked to be: a command, its inputs and outputs. A value; nothing was contacted to make it."""
+
+import json
+import math
+import re
+import secrets
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from runtime.consumption import InputSpec
+from runtime.errors import UserErrorException
+from runtime.outputs import OutputSpec
+
+DEFAULT_EXPERIMENT = "job"
+DEFAULT_GRACE_S = 30.0
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """One job. `command` is its argv, tokens included; `cwd` its folder; `grace_s` the time between SIGTERM and SIGKILL."""
+
+    run_id: str
+    experiment: str
+    command: tuple[str, ...]
+    cwd: str
+    inputs: tuple[InputSpec, ...] = ()
+    outputs: tuple[OutputSpec, ...] = ()
+    grace_s: float = DEFAULT_GRACE_S
+
+    def __post_init__(self) -> None:
+        if not self.command or not self.command[0]:
+            raise UserErrorException("no command; write it behind `--`: moorage run --input ... -- python train.py")
+        if any("\0" in element for element in self.command):
+            raise UserErrorException("the command holds a NUL; no program can be given one")
+        if not math.isfinite(self.grace_s) or self.grace_s < 0:
+            raise UserErrorException(f"--grace {self.grace_s}: give seconds, 0 or more")
+        # Names become $<name> and $<NAME>, so two that differ only in case would write the same variable.
+        names = Counter(each.name.upper() for each in (*self.inputs, *self.outputs))
+        for name, times in names.items():
+            if times > 1:
+                raise UserErrorException(f"{times} inputs or outputs are called '{name.lower()}'; give each its own name")
+
+    def to_json(self) -> str:
+        """As text, for the launcher and for the run's record; holds no secret."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "JobSpec":
+        """The spec that `to_json` wrote."""
+        return _from_dict(json.loads(text))
+
+
+def _from_dict(document: Mapping[str, Any]) -> JobSpec:
+    outputs = (each | {"source_globs": tuple(each["source_globs"])} for each in document["outputs"])
+    return JobSpec(
+        document["run_id"],
+        document["experiment"],
+        tuple(document["command"]),
+        document["cwd"],
+        tuple(InputSpec(**each) for each in document["inputs"]),
+        tuple(OutputSpec(**each) for each in outputs),
+        document["grace_s"],
+    )
+
+
+def check_experiment(name: str) -> str:
+    """Return `name` if an experiment may be called so: it is part of a run's id, and of a folder's name."""
+    if not _NAME.fullmatch(name):
+        raise UserErrorException(
+            f"{name!r} is no name for an experiment; use up to 64 letters, digits, '_' and '-', a letter or digit first"
+        )
+    return name
+
+
+def new_run_id(experiment: str = DEFAULT_EXPERIMENT) -> str:
+    """An id for a run, as v1 forms them: experiment, seconds since 1970, eight hexadecimal digits."""
+    return f"{check_experiment(experiment)}_{int(time.time())}_{secrets.token_hex(4)}"

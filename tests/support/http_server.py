@@ -1,0 +1,151 @@
+"""A small threaded http server whose manners and faults a test can switch.
+
+It serves `files` (URL path -> bytes) by GET and HEAD over HTTP/1.1, and can withhold what servers in the wild withhold:
+ranges, ETags, Last-Modified. `faults` is a queue of things to go wrong, one a request, the oldest first; when it is empty
+the server is well. Every request is kept in `requests` as (method, path, range header).
+"""
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import cast
+from urllib.parse import unquote
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One bad answer: a status with headers, or one of the manners in `kind`.
+
+    kind: 'status' · 'truncate' (right length in the header, half of the body) · 'stall' (no answer until the server is
+    closed) · 'wrong-range' (206 with bytes of another place) · 'page' (200 with an html page)
+    """
+
+    kind: str = "status"
+    status: int = 503
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass
+class HttpServer:
+    """A running server: `endpoint` is its address without a `/` at the end; the rest may be changed while it runs."""
+
+    endpoint: str = ""
+    files: dict[str, bytes] = field(default_factory=dict)
+    etags: dict[str, str] = field(default_factory=dict)  # path -> the header as sent, quotes included; none without
+    modified_s: dict[str, int] = field(default_factory=dict)  # path -> Last-Modified; none without
+    ranges: bool = True
+    if_match: bool = True
+    refused: set[str] = field(default_factory=set)  # paths that answer 403
+    faults: deque[Fault] = field(default_factory=deque)
+    requests: list[tuple[str, str, str | None]] = field(default_factory=list)
+    closing: threading.Event = field(default_factory=threading.Event)
+
+    def put(self, path: str, data: bytes, *, etag: str | None = None, modified_s: int | None = None) -> str:
+        """Serve `data` at `path` (starts with `/`) and return the URL; without etag and time the server tells neither."""
+        self.files[path] = data
+        for table, value in ((self.etags, etag), (self.modified_s, modified_s)):
+            table.pop(path, None)
+            if value is not None:
+                cast("dict[str, object]", table)[path] = value
+        return self.endpoint + path
+
+    @staticmethod
+    @contextmanager
+    def start() -> "Iterator[HttpServer]":
+        """Serve on a free loopback port for the length of a `with` block."""
+        state = HttpServer()
+        with _Listener(("127.0.0.1", 0), _Handler) as listener:
+            listener.state = state
+            state.endpoint = f"http://127.0.0.1:{listener.server_address[1]}"
+            thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.02})
+            thread.start()
+            try:
+                yield state
+            finally:
+                state.closing.set()
+                listener.shutdown()
+                thread.join()
+
+
+class _Listener(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False  # kept-alive connections end with the test process
+    request_queue_size = 128
+    state: HttpServer
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing when a client hangs up: clients under test do."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = 65536  # headers and body in one packet: no delayed acknowledgement in between
+    server: _Listener
+
+    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the base class names it so
+        """Keep the test's output clean."""
+
+    def do_HEAD(self) -> None:  # noqa: N802 - the base class calls it so
+        self._answer()
+
+    def do_GET(self) -> None:  # noqa: N802 - the base class calls it so
+        self._answer()
+
+    def _answer(self) -> None:
+        state, path = self.server.state, unquote(self.path)
+        state.requests.append((self.command, path, self.headers.get("Range")))
+        fault = state.faults.popleft() if state.faults else None
+        if fault is not None and fault.kind == "stall":
+            state.closing.wait()
+            self.close_connection = True
+        elif fault is not None and fault.kind == "status":
+            self._send(fault.status, b"<html>a page that is no data</html>", dict(fault.headers))
+        elif fault is not None and fault.kind == "page":
+            self._send(200, b"<html>a page that is no data</html>", {"Content-Type": "text/html"})
+        elif path in state.refused:
+            self._send(403, b"no", {})
+        elif path not in state.files:
+            self._send(404, b"no such file", {})
+        else:
+            self._file(state, path, fault.kind if fault else "")
+
+    def _file(self, state: HttpServer, path: str, fault: str) -> None:
+        data, headers = state.files[path], {}
+        if etag := state.etags.get(path):
+            headers["ETag"] = etag
+        if path in state.modified_s:
+            headers["Last-Modified"] = formatdate(state.modified_s[path], usegmt=True)
+        wanted = self.headers.get("If-Match")
+        if state.if_match and wanted and wanted != etag:
+            self._send(412, b"changed", {})
+            return
+        asked = self.headers.get("Range") if state.ranges else None
+        if asked is None:
+            self._send(200, data, headers, short=fault == "truncate")
+            return
+        first, last = (int(number) for number in asked.removeprefix("bytes=").split("-"))
+        if first >= len(data):
+            self._send(416, b"out of range", {"Content-Range": f"bytes */{len(data)}"})
+            return
+        if fault == "wrong-range":
+            first, last = (first - 1, last - 1) if first else (first + 1, last + 1)
+        last = min(last, len(data) - 1)
+        headers["Content-Range"] = f"bytes {first}-{last}/{len(data)}"
+        self._send(206, data[first : last + 1], headers, short=fault == "truncate")
+
+    def _send(self, status: int, body: bytes, headers: dict[str, str], *, short: bool = False) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if short:
+            body = body[: len(body) // 2]
+            self.close_connection = True
+        if self.command != "HEAD":
+            self.wfile.write(body)
