@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from mountd import contract, processes, records
 from mountd.contract import Order
-from mountd.errors import FuseUnavailableError, MountdError, MountPointError, NotFoundError
+from mountd.errors import DefectError, FuseUnavailableError, MountdError, MountPointError, NotFoundError
 from mountd.fuse import mounting
 from mountd.processes import ProcessId
 from mountd.records import MountRecord
@@ -128,13 +128,22 @@ def start(
         contract.send_order(channel, order)
         contract.receive_answer(channel)
         channel.settimeout(None)
-    except BaseException as error:
-        process.kill()
-        process.wait()
-        channel.close()
+    except MountdError:
+        _discard(process, channel)
+        raise
+    except (OSError, EOFError) as error:
+        _discard(process, channel)
         detach(order.mountpoint)
-        if isinstance(error, OSError):
-            raise MountPointError(f"{mountpoint}: no mount within {timeout_s:g} s ({error})") from error
+        if isinstance(error, EOFError):
+            raise DefectError(
+                f"{mountpoint}: the worker died before it was ready; with --foreground it says why"
+            ) from None
+        raise MountPointError(
+            f"{mountpoint}: no mount within {timeout_s:g} s ({error}); is the machine overloaded?"
+        ) from error
+    except BaseException:  # Ctrl-C: leave nothing behind
+        _discard(process, channel)
+        detach(order.mountpoint)
         raise
     return Mount(order.mountpoint, process, channel)
 
@@ -246,6 +255,12 @@ def _execute(*, inherit_errors: bool) -> tuple[socket.socket, subprocess.Popen[b
             start_new_session=True,  # Ctrl-C on the terminal is for whoever owns the mount, not for the mount
         )
     return ours, process
+
+
+def _discard(process: subprocess.Popen[bytes], channel: socket.socket) -> None:
+    process.kill()
+    process.wait()
+    channel.close()
 
 
 def _is_ours(path: Path) -> bool:

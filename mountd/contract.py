@@ -94,13 +94,13 @@ def receive_answer(channel: socket.socket) -> None:
     """Step 2, the starter's side: return when the mount answers.
 
     Raises:
-        MountdError: what the worker reported, as the class it reported.
-        DefectError: the worker ended without a word.
+        MountdError: what the worker reported, as the class it reported; then it has left nothing.
+        EOFError: the worker ended without a word.
         TimeoutError: no answer within the channel's timeout.
     """
     told = _receive(channel)
     if told is None:
-        raise DefectError("the worker ended before it was ready; its log says why, or run with --foreground")
+        raise EOFError
     if "error" in told:
         kind = getattr(errors, told["error"], DefectError)
         raise kind(told["message"])

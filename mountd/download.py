@@ -217,10 +217,9 @@ def _same(place: Path, there: os.stat_result, entry: Entry, *, known: bool) -> b
 def _require_space(root: Path, needed_bytes: int) -> None:
     existing = next(each for each in (root, *root.parents) if each.is_dir())
     free = shutil.disk_usage(existing).free
-    if needed_bytes + _SPARE_BYTES > free and needed_bytes:
-        raise BadInputError(
-            f"{root}: needs {format_size(needed_bytes)} and has {format_size(free)}; mount it, or make room"
-        )
+    wanted = needed_bytes + _SPARE_BYTES if needed_bytes else 0
+    if wanted > free:
+        raise BadInputError(f"{root}: needs {format_size(wanted)} and has {format_size(free)}; mount it, or make room")
 
 
 def _fetch_all(

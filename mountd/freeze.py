@@ -82,7 +82,7 @@ def _as_typed(text: str, credential: Credential | None) -> FreezeSource:
     whole = FreezeSource(source.base_url, credential)
     if not source.open_ended:
         return whole
-    folder, _, name = source.base_url.rstrip("/").rpartition("/")
+    folder = source.base_url.rstrip("/").rpartition("/")[0]
     if source.kind == "file":
         path = registry.local_path(source)
         is_file = path.is_file()
@@ -115,8 +115,9 @@ def _files(
         before = seen
         for info in _matching(source):
             yield _frozen(source, numbers[source.url], info)
-            seen += 1
-            progress(seen)
+            if not info.is_directory and not info.key.endswith("/"):
+                seen += 1
+                progress(seen)
         if seen == before:
             raise NotFoundError(_nothing(source))
 
@@ -125,7 +126,7 @@ def _matching(source: FreezeSource) -> Iterator[ObjectInfo]:
     expression = compile_pattern(source.pattern)
     literal = source.pattern.partition("*")[0]
     for info in registry.open_lister(source.url, source.credential).list(literal):
-        if not info.key.startswith(_CONTROL) and expression.fullmatch(info.key):
+        if not (info.key + "/").startswith(_CONTROL) and expression.fullmatch(info.key):
             yield info
 
 

@@ -12,6 +12,8 @@ NAMES = (
     "fetch_requests",
     "fetch_bytes",
     "fetch_errors",
+    "fetch_retries",
+    "fetch_hedged",
     "fetch_in_flight",
     "cache_hits",
     "cache_misses",

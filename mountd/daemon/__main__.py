@@ -8,6 +8,7 @@ finished is finished before.
 import logging
 import os
 import resource
+import signal
 import socket
 import sys
 from contextlib import ExitStack
@@ -65,12 +66,18 @@ def _detach(worker: Worker) -> None:
         mounting.unmount(worker.mountpoint, lazy=True)
 
 
+def _leave(number: int, _: object) -> None:
+    sys.exit(128 + number)
+
+
 def main() -> None:
     """Serve the order that comes over the inherited socket argv[1]."""
     _harden()
     os.chdir("/")
     os.umask(0o077)
     channel = socket.socket(fileno=int(sys.argv[1]))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)  # until `Life` listens: what was begun is undone
     code = 0
     try:
         order = contract.receive_order(channel)
@@ -83,6 +90,8 @@ def main() -> None:
         _LOG.exception("defect in the worker")
         contract.send_error(channel, DefectError(f"{type(error).__name__}: {error}; please report it"))
         code = DefectError.exit_code
+    except SystemExit as leaving:
+        code = int(str(leaving.code))
     logging.shutdown()
     os._exit(code)  # threads may still wait in a read of the device, which nothing can interrupt
 

@@ -64,7 +64,7 @@ class Life:
         listener = _listen(records.write(ready) / "control")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._until_ended, nursery.cancel_scope)
-            nursery.start_soon(self._on_signals)
+            await nursery.start(self._on_signals)
             nursery.start_soon(self._on_lifeline)
             nursery.start_soon(self._serve_control, listener, nursery)
             contract.send_ready(self._channel, os.getpid())
@@ -73,8 +73,9 @@ class Life:
         await trio.to_thread.run_sync(self._worker.ended.wait, abandon_on_cancel=True)
         scope.cancel()
 
-    async def _on_signals(self) -> None:
+    async def _on_signals(self, task_status: trio.TaskStatus[None]) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            task_status.started()
             async for _ in signals:
                 await self._end(_IDLE_WAIT_S, force=True)
 

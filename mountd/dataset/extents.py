@@ -37,6 +37,7 @@ def clip(offset: int, size: int, file_size: int) -> int:
 def spans(offset: int, size: int, file_size: int, extent_size: int) -> Iterator[Span]:
     """Yield the spans that make up the bytes [offset, offset + size) of a file, in order; they never overlap."""
     end = offset + clip(offset, size, file_size)
-    for begin in range(offset - offset % extent_size, end, extent_size):
+    first = offset - offset % extent_size if end > offset else end
+    for begin in range(first, end, extent_size):
         length = min(extent_size, file_size - begin)
         yield Span(begin, length, max(0, offset - begin), min(length, end - begin))

@@ -75,6 +75,11 @@ class Clients:
                 return self._made.get(timeout_s) or self._made.setdefault(timeout_s, self._new(timeout_s))
         raise TransientError("no time for another attempt")
 
+    @property
+    def least_s(self) -> float:
+        """The shortest timeout there is."""
+        return self._deadline_s * _LADDER[-1]
+
     def check_process(self) -> None:
         """Raise DefectError in a forked child."""
         check_process(self._process_id)
@@ -109,6 +114,8 @@ class Translated:
         if status := _STATUS.search(text):
             code = _CODE.search(text)
             return self._answered(int(status[1]), code[1] if code else "")
+        if "StartTooLarge" in text:  # the server answered, and obstore saw that the object ends before the range
+            return self._answered(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, "")
         if isinstance(error, FileNotFoundError):
             return self._missing("")
         return TransientError(next((said for sign, said in _SIGNS if sign in text), "the answer is not well-formed"))
@@ -120,7 +127,8 @@ class Translated:
         if status in {401, 403} or code == "PublicAccessNotPermitted":
             return AccessDeniedError(f"{self._name}: access denied ({said}); {self._remedy}")
         if status in {412, 416}:
-            return DataChangedError(f"{self._name}: changed since it was frozen; freeze the source again")
+            # With an If-Match a service may answer 412 for an object that is gone, too.
+            return DataChangedError(f"{self._name}: changed or gone since it was frozen; freeze the source again")
         if status in _TRANSIENT:
             return TransientError(said)
         return BadInputError(f"{self._name}: the store refuses to give it ({said})")

@@ -82,11 +82,11 @@ class ObjectReader:
         wanted = _Wanted(self.url + key, self._source.prefix + key, offset, size, etag)
         if not _addressable(wanted.key):
             return self._read_odd(key, wanted)
-        deadline = Deadline(self._deadline_s)
+        deadline, least_s = Deadline(self._deadline_s), self._clients.least_s
         try:
-            return retry(wanted.name, lambda limit_s: self._get(wanted, limit_s), deadline)
+            return retry(wanted.name, lambda limit_s: self._get(wanted, limit_s), deadline, least_s=least_s)
         except RangeIgnoredError:
-            return retry(wanted.name, lambda limit_s: self._get_whole(wanted, limit_s), deadline)
+            return retry(wanted.name, lambda limit_s: self._get_whole(wanted, limit_s), deadline, least_s=least_s)
 
     def _get(self, wanted: _Wanted, limit_s: float) -> Buffer:
         end = wanted.offset + wanted.size
@@ -152,7 +152,8 @@ class HttpsLister:
                 f"{self.url}{prefix}: a web server cannot be listed; name one file, without '/' at the end"
             )
         name = self.url + prefix
-        meta = retry(name, lambda limit_s: self._head(name, prefix, limit_s), Deadline(self._deadline_s))
+        deadline, least_s = Deadline(self._deadline_s), self._clients.least_s
+        meta = retry(name, lambda limit_s: self._head(name, prefix, limit_s), deadline, least_s=least_s)
         modified_ns = int(meta["last_modified"].timestamp()) * 1_000_000_000
         yield ObjectInfo(prefix, meta["size"], _identity("", meta), modified_ns)
 

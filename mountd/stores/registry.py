@@ -35,7 +35,7 @@ Kind = Literal["file", "blob", "https", "memory"]
 
 _SAFE = "/-._~!$'()*,;:@&=+"  # what a path may hold unquoted; '+' is no space there
 _ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
-_CONTAINER = re.compile(r"\$root|\$web|\$logs|[a-z0-9](?:-?[a-z0-9]){2,62}")
+_CONTAINER = re.compile(r"\$root|\$web|\$logs|(?=.{3,63}$)[a-z0-9]+(?:-[a-z0-9]+)*")
 _BLOB_HOST = re.compile(r"([a-z0-9]{3,24})(?:-secondary)?\.(?:z\d+\.)?blob\.[a-z0-9.-]+")
 _LATER_HOST = re.compile(r"[a-z0-9-]+\.(?:z\d+\.)?(dfs|file)\.(?:core\.|storage\.|fabric\.)[a-z0-9.-]+")
 _DEFAULT_PORTS = {"http": 80, "https": 443}

@@ -71,18 +71,21 @@ def retry(
     deadline: Deadline,
     *,
     attempt_limit_s: float = float("inf"),
+    least_s: float = _LEAST_S,
     backoff: Backoff = Backoff(),
     sleep: Callable[[float], None] = time.sleep,
     draw: Callable[[], float] = random.random,
 ) -> T:
     """Return `attempt(seconds it may take)`, asking again while it raises `TransientError`.
 
+    An attempt takes `attempt_limit_s` at most, and none starts when less than `least_s` is left.
+
     Raises:
         StoreUnreachableError: the deadline is over, or the service asks to wait beyond it.
         Exception: whatever else the attempt raises, at once.
     """
     failures, reason = 0, "no time for an attempt"
-    while deadline.remaining_s >= _LEAST_S:
+    while deadline.remaining_s >= least_s:
         try:
             return attempt(min(attempt_limit_s, deadline.remaining_s))
         except TransientError as error:

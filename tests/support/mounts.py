@@ -1,0 +1,46 @@
+"""Real mounts in tests, and the proof that none is left."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mountd import client
+from mountd.freeze import FreezeSource, freeze
+from mountd.fuse import mounting
+from mountd.stores.credentials import Credential
+from mountd.stores.registry import file_url
+from tests.support.waiting import until
+
+
+@contextmanager
+def mounted(
+    folder: Path, source: Path | str, credential: Credential | None = None, **settings: str
+) -> Iterator[client.Mount]:
+    """Freeze `source` (a folder or URL) and mount it below `folder`; the mount is ended and nothing may be left."""
+    url = source if isinstance(source, str) else file_url(source)
+    manifest = folder / "manifest"
+    freeze([FreezeSource(url, credential)], manifest)
+    settings = {"cache_dir": str(folder / "cache"), **settings}
+    credentials = {url: credential} if credential else {}
+    mount = client.start(
+        manifest, folder / "mnt", source=url, credentials=credentials, settings=settings, lifeline=True
+    )
+    with mount:
+        yield mount
+    assert mounting.find(folder / "mnt") is None
+    until(lambda: not is_running(mount.pid), what="the end of the worker")
+
+
+def moorage_mounts() -> set[Path]:
+    """Every mount point of ours in the table of this machine."""
+    return {entry.mountpoint for entry in mounting.mounts() if entry.fs_type == mounting.FS_TYPE}
+
+
+def is_running(pid: int) -> bool:
+    """True if a process has this number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
