@@ -16,6 +16,7 @@ import os
 import shutil
 import socket
 import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from mountd.errors import BadInputError, MountPointError, NotFoundError
 from mountd.processes import ProcessId
 
 _ANSWER_LIMIT_BYTES = 1 << 20
+_LONGEST_FOLDER = 107 - len("/mounts/0123456789abcdef/control")  # a socket's address has room for 107 bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +56,21 @@ def runtime_folder() -> Path:
         BadInputError: it belongs to somebody else.
     """
     uid = os.geteuid() if hasattr(os, "geteuid") else 0
-    given = os.environ.get("XDG_RUNTIME_DIR")
-    if uid == 0 and Path("/run").is_dir():
-        folder = Path("/run/mountd")
-    elif given and Path(given).is_dir():
-        folder = Path(given) / "mountd"
-    else:
-        folder = Path(tempfile.gettempdir()) / f"mountd-{uid}"
+    folder = next(path for path in _candidates(uid) if len(os.fsencode(path)) <= _LONGEST_FOLDER)
     folder.mkdir(mode=0o700, exist_ok=True)
     told = folder.lstat()
     if hasattr(os, "geteuid") and (told.st_uid != uid or told.st_mode & 0o077):
         raise BadInputError(f"{folder}: must be yours alone (0700); remove it or set XDG_RUNTIME_DIR")
     return folder
+
+
+def _candidates(uid: int) -> Iterator[Path]:
+    """Where records may lie, the best first; not below TMPDIR, which differs between processes of one user."""
+    if uid == 0 and Path("/run").is_dir():
+        yield Path("/run/mountd")
+    elif (given := os.environ.get("XDG_RUNTIME_DIR")) and Path(given).is_dir():
+        yield Path(given) / "mountd"
+    yield Path("/tmp" if Path("/tmp").is_dir() else tempfile.gettempdir()) / f"mountd-{uid}"  # noqa: S108  # checked
 
 
 def folder_of(mountpoint: Path) -> Path:

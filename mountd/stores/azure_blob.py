@@ -208,7 +208,7 @@ class AzureBlobStore:
 
             self._ask(self.url + key, stage)
         settings = ContentSettings(content_md5=bytearray(digest.digest()))
-        only_new: dict[str, Any] = {} if overwrite else {"etag": "*", "match_condition": MatchConditions.IfMissing}
+        only_new: dict[str, Any] = {} if overwrite else {"match_condition": MatchConditions.IfMissing}
         self._commit(
             key,
             lambda timeouts: blob.commit_block_list(blocks, content_settings=settings, **only_new, **timeouts),

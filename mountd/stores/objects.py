@@ -83,10 +83,14 @@ class ObjectReader:
         if not _addressable(wanted.key):
             return self._read_odd(key, wanted)
         deadline, least_s = Deadline(self._deadline_s), self._clients.least_s
+        return retry(wanted.name, lambda limit_s: self._attempt(wanted, limit_s), deadline, least_s=least_s)
+
+    def _attempt(self, wanted: _Wanted, limit_s: float) -> Buffer:
+        within = Deadline(limit_s)
         try:
-            return retry(wanted.name, lambda limit_s: self._get(wanted, limit_s), deadline, least_s=least_s)
+            return self._get(wanted, within.remaining_s)
         except RangeIgnoredError:
-            return retry(wanted.name, lambda limit_s: self._get_whole(wanted, limit_s), deadline, least_s=least_s)
+            return self._get_whole(wanted, within.remaining_s)
 
     def _get(self, wanted: _Wanted, limit_s: float) -> Buffer:
         end = wanted.offset + wanted.size
@@ -115,6 +119,11 @@ class ObjectReader:
             _check_identity(wanted, result.meta)
             if result.meta["size"] < end:
                 raise _too_short(wanted, result.meta["size"])
+            if end > _WHOLE_LIMIT_BYTES:
+                limit = f"{_WHOLE_LIMIT_BYTES >> 20} MiB"
+                raise BadInputError(
+                    f"{wanted.name}: the server ignores ranges, and reads end beyond {limit}; copy it first"
+                )
             return _exactly(memoryview(_first(result, end))[wanted.offset : end], wanted.size)
 
     def _read_odd(self, key: str, wanted: _Wanted) -> Buffer:
@@ -259,9 +268,12 @@ def _identity(wanted: str, meta: "ObjectMeta") -> str:
 
 def _check_identity(wanted: _Wanted, meta: "ObjectMeta") -> None:
     found = _identity(wanted.etag, meta)
+    if wanted.etag and not found:
+        # Not the server that was listed: a proxy's or balancer's page, or one node of many; another attempt may tell.
+        raise TransientError("an answer came without the ETag that pins it")
     if wanted.etag and found != wanted.etag:
         raise DataChangedError(
-            f"{wanted.name}: was {wanted.etag}, is {found or 'without an ETag'}; freeze the source again to read the new one"
+            f"{wanted.name}: was {wanted.etag}, is {found}; freeze the source again to read the new one"
         )
 
 

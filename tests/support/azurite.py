@@ -16,7 +16,7 @@ from pathlib import Path
 EXECUTABLE = Path(__file__).parents[2] / ".venv/azurite/node_modules/.bin/azurite-blob"
 ACCOUNT = "devstoreaccount1"
 # The emulator's key is public: it stands in Microsoft's documentation and opens nothing but emulators.
-KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="  # noqa: S105
+KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 _FLAGS = ["--disableTelemetry", "--skipApiVersionCheck", "--silent", "--inMemoryPersistence"]
 _LISTENS = re.compile(r"listens on (http://127\.0\.0\.1:\d+)")
 
@@ -67,7 +67,7 @@ class Azurite:
 
     @staticmethod
     @contextmanager
-    def start() -> "Iterator[Azurite]":
+    def start() -> Iterator["Azurite"]:
         """Run a server of one's own for the length of a `with` block."""
         if not EXECUTABLE.exists():
             message = f"Azurite is not installed at {EXECUTABLE}: run `make setup`"
@@ -102,7 +102,7 @@ def _wait_until_it_listens(process: "subprocess.Popen[str]", deadline_s: float =
     raise RuntimeError(message)
 
 
-def _drain(output: "Iterator[str]") -> None:
+def _drain(output: Iterator[str]) -> None:
     """Keep the pipe empty, so that the server never blocks on a full one."""
     for _ in output:
         pass

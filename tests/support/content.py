@@ -8,7 +8,7 @@ _BLOCK = 16
 
 
 def content(name: str, offset: int, size: int) -> bytes:
-    """The bytes [offset, offset + size) of the endless file `name`: every 16 bytes hold the name's hash and their own number."""
+    """Bytes [offset, offset + size) of the endless file `name`: each 16 hold the name's hash and their own number."""
     salt = hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest()
     first, last = offset // _BLOCK, -(-(offset + size) // _BLOCK)
     blocks = b"".join(salt + struct.pack(">Q", number) for number in range(first, last))
@@ -16,7 +16,7 @@ def content(name: str, offset: int, size: int) -> bytes:
 
 
 def make_tree(root: Path, sizes: dict[str, int]) -> Path:
-    """Write the files `sizes` (path below `root` -> bytes) with their own content; a path that ends in `/` is an empty folder."""
+    """Write the files `sizes` (path below `root` -> bytes) with their content; a path ending in `/` is an empty folder."""
     for path, size in sizes.items():
         target = root / path
         if path.endswith("/"):

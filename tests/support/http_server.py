@@ -55,7 +55,7 @@ class HttpServer:
 
     @staticmethod
     @contextmanager
-    def start() -> "Iterator[HttpServer]":
+    def start() -> Iterator["HttpServer"]:
         """Serve on a free loopback port for the length of a `with` block."""
         state = HttpServer()
         with _Listener(("127.0.0.1", 0), _Handler) as listener:
@@ -90,10 +90,10 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the base class names it so
         """Keep the test's output clean."""
 
-    def do_HEAD(self) -> None:  # noqa: N802 - the base class calls it so
+    def do_HEAD(self) -> None:
         self._answer()
 
-    def do_GET(self) -> None:  # noqa: N802 - the base class calls it so
+    def do_GET(self) -> None:
         self._answer()
 
     def _answer(self) -> None:

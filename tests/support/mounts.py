@@ -32,9 +32,10 @@ def mounted(
     until(lambda: not is_running(mount.pid), what="the end of the worker")
 
 
-def moorage_mounts() -> set[Path]:
-    """Every mount point of ours in the table of this machine."""
-    return {entry.mountpoint for entry in mounting.mounts() if entry.fs_type == mounting.FS_TYPE}
+def mounts_below(folder: Path) -> set[Path]:
+    """Every mount point of ours below `folder`, by this machine's table."""
+    ours = (entry.mountpoint for entry in mounting.mounts() if entry.fs_type == mounting.FS_TYPE)
+    return {mountpoint for mountpoint in ours if mountpoint.is_relative_to(folder)}
 
 
 def is_running(pid: int) -> bool:

@@ -1,0 +1,183 @@
+"""What only the Azure store has: pages, directories, blocks, lost answers, quiet logs."""
+
+import logging
+import os
+from hashlib import md5
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from azure.core.exceptions import ServiceResponseError
+from azure.storage.blob import ContainerSasPermissions, generate_container_sas
+
+from mountd.errors import BadInputError, CorruptDataError, DestinationExistsError, NotFoundError, StoreUnreachableError
+from mountd.stores import azure_blob, registry
+from mountd.stores.azure_blob import AzureBlobStore
+from mountd.stores.credentials import Credential
+from tests.support.azurite import ACCOUNT, KEY, Azurite
+from tests.support.content import content
+from tests.support.http_server import Fault, HttpServer
+
+pytestmark = pytest.mark.azurite
+SOON = "2999-01-01T00:00:00Z"
+
+
+@pytest.fixture
+def container(azurite: Azurite) -> str:
+    name = "c" + os.urandom(6).hex()
+    azurite.make_container(name)
+    return name
+
+
+def open_store(azurite: Azurite, container: str, prefix: str = "") -> AzureBlobStore:
+    source = registry.parse_source(azurite.url(container, prefix))
+    return AzureBlobStore(source, Credential("connection_string", azurite.connection_string), deadline_s=20)
+
+
+def test_pages_are_put_together(azurite: Azurite, container: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(7):
+        azurite.put(container, f"p/{number}", b"x")
+    store = open_store(azurite, container, "p/")
+    original: Any = store._client.list_blobs
+    monkeypatch.setattr(store._client, "list_blobs", lambda **options: original(results_per_page=2, **options))
+    assert [info.key for info in store.list()] == [str(number) for number in range(7)]
+
+
+def test_a_page_that_fails_is_asked_for_again_by_itself(
+    azurite: Azurite, container: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        azurite.put(container, str(number), b"x")
+    store, calls = open_store(azurite, container), list[int]()
+    original: Any = store._client.list_blobs
+
+    def failing(**options: Any) -> Any:
+        calls.append(1)
+        if len(calls) in {1, 3}:
+            raise ServiceResponseError("Connection broken")
+        return original(results_per_page=2, **options)
+
+    monkeypatch.setattr(store._client, "list_blobs", failing)
+    assert [info.key for info in store.list()] == ["0", "1", "2", "3"]
+    assert len(calls) == 4
+
+
+def test_listing_tells_md5_and_directories(azurite: Azurite, container: str) -> None:
+    azurite.put(container, "file", b"bytes")
+    azurite.put(container, "folder", b"", metadata={"hdi_isfolder": "true"})
+    azurite.put(container, "pre/", b"")
+    azurite.put(container, "pre/x", b"x")
+    found = {info.key: info for info in open_store(azurite, container).list()}
+    assert found["file"].md5 == md5(b"bytes", usedforsecurity=False).digest()
+    assert found["folder"].is_directory
+    assert not found["file"].is_directory
+    assert [info.key for info in open_store(azurite, container, "pre/").list()] == ["x"]
+
+
+@pytest.mark.parametrize("size", [1024, 1025, 5000, 10_240])
+def test_large_files_go_in_blocks(
+    azurite: Azurite, container: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(azure_blob, "_BLOCK_BYTES", 1024)
+    source = tmp_path / "source"
+    source.write_bytes(content("s", 0, size))
+    store = open_store(azurite, container)
+    info = store.write("big", source)
+    assert (info.size, info.md5) == (size, md5(source.read_bytes(), usedforsecurity=False).digest())
+    assert store.read("big", 0, size, info.etag) == content("s", 0, size)
+    with pytest.raises(DestinationExistsError, match="big"):
+        store.write("big", source)
+    assert store.write("big", source, overwrite=True).size == size
+
+
+def test_blocks_grow_so_that_any_size_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(azure_blob, "_BLOCK_BYTES", 10)
+    monkeypatch.setattr(azure_blob, "_MOST_BLOCKS", 7)
+    pieces = list(azure_blob._blocks(BytesIO(bytes(500)), 500))
+    assert len(pieces) <= 7
+    assert sum(map(len, pieces)) == 500
+
+
+class _Growing(BytesIO):
+    name = "growing"
+
+
+@pytest.mark.parametrize("actual", [0, 9, 11, 100])
+def test_a_file_that_changes_its_length_is_not_stored(actual: int) -> None:
+    with pytest.raises(CorruptDataError, match="growing"):
+        list(azure_blob._blocks(_Growing(bytes(actual)), 10))
+
+
+def test_nothing_is_visible_before_the_commit(
+    azurite: Azurite, container: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(azure_blob, "_BLOCK_BYTES", 100)
+    source = tmp_path / "source"
+    source.write_bytes(bytes(1000))
+    store = open_store(azurite, container)
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(store, "_commit", die)
+    with pytest.raises(KeyboardInterrupt):
+        store.write("big", source)
+    assert list(store.list()) == []
+
+
+def test_a_lost_answer_to_a_write_is_no_conflict(azurite: Azurite, container: str) -> None:
+    store, data = open_store(azurite, container), b"mine"
+    digest = md5(data, usedforsecurity=False).digest()
+    blob, calls = store._client.get_blob_client("file"), list[int]()
+
+    def lost(timeouts: dict[str, Any]) -> object:
+        calls.append(1)
+        blob.upload_blob(data, overwrite=False, **timeouts)
+        raise ServiceResponseError("Connection broken")
+
+    store._commit("file", lost, len(data), digest)
+    assert len(calls) == 2
+    with pytest.raises(DestinationExistsError):
+        store._commit("file", lost, len(data), digest[::-1])
+
+
+def test_missing_source_and_missing_container(azurite: Azurite, container: str, tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="no-such-source"):
+        open_store(azurite, container).write("x", tmp_path / "no-such-source")
+    with pytest.raises(NotFoundError, match="no such container"):
+        open_store(azurite, "nowhere" + os.urandom(4).hex()).write("x", b"1")
+
+
+def test_a_sas_token_works_and_reaches_no_log(
+    azurite: Azurite, container: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    azurite.put(container, "file", b"bytes")
+    azurite.put(container, "odd//file", b"bytes")
+    permission = ContainerSasPermissions(read=True, list=True, write=True)
+    token = generate_container_sas(ACCOUNT, container, account_key=KEY, permission=permission, expiry=SOON)
+    signature = token.partition("sig=")[2].partition("&")[0]
+    credential = Credential("sas", token)
+    with caplog.at_level(logging.DEBUG):
+        reader = registry.open_reader(azurite.url(container), credential)
+        infos = {info.key: info for info in registry.open_lister(azurite.url(container), credential).list()}
+        for key, info in infos.items():
+            assert bytes(reader.read(key, 0, 5, info.etag)) == b"bytes"
+        registry.open_writer(azurite.url(container), credential).write("new", b"1")
+    assert caplog.records
+    assert not any(signature in record.getMessage() for record in caplog.records)
+    assert signature not in repr(reader) + repr(registry.open_lister(azurite.url(container), credential))
+
+
+def test_retry_after_is_honoured_and_a_lasting_503_is_an_error() -> None:
+    with HttpServer.start() as server:
+        server.faults.append(Fault(status=503, headers=(("Retry-After", "30"),)))
+        lister = registry.open_lister(f"{server.endpoint}/acct/cont/", None, deadline_s=3)
+        with pytest.raises(StoreUnreachableError, match=r"HTTP 503.*asks to wait 30 s"):
+            list(lister.list())
+        assert len(server.requests) == 1
+
+
+def test_azure_default_names_the_missing_package() -> None:
+    with pytest.raises(BadInputError, match="pip install azure-identity"):
+        registry.open_reader("https://acct.blob.core.windows.net/cont/", Credential("azure_default"))

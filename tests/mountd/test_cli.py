@@ -1,0 +1,222 @@
+"""The commands as an operator types them: output, exit codes, one line for each error."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mountd.cli import helper_arguments
+from mountd.fuse import mounting
+from mountd.stores.registry import file_url
+from tests.support.azurite import Azurite
+from tests.support.content import content, make_tree
+
+MOUNTD = Path(sys.executable).with_name("mountd")
+SIZES = {"a": 5000, "folder/b": 3_000_000, "empty/": 0, "zero": 0}
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AZURE_", "MOORAGE_"))}
+    return {**kept, "MOORAGE_CACHE_DIR": str(tmp_path / "cache"), "XDG_CONFIG_HOME": str(tmp_path / "config")}
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    return make_tree(tmp_path / "tree", SIZES)
+
+
+class Command:
+    """Runs `mountd` and ends what it mounted."""
+
+    def __init__(self, environment: dict[str, str], folder: Path) -> None:
+        self.environment, self.mountpoint = environment, folder / "mnt"
+
+    def __call__(self, *arguments: object, **more: str) -> subprocess.CompletedProcess[str]:
+        command = [str(MOUNTD), *map(str, arguments)]
+        environment = {**self.environment, **more}
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=100)
+
+    def fails(self, code: int, *arguments: object, **more: str) -> str:
+        """Run a command that must fail with `code` and one line, which is returned."""
+        done = self(*arguments, **more)
+        assert done.returncode == code, done
+        lines = done.stderr.splitlines()
+        assert len(lines) == 1, lines
+        assert "Traceback" not in done.stderr
+        return lines[0]
+
+
+@pytest.fixture
+def mountd(environment: dict[str, str], tmp_path: Path) -> Iterator[Command]:
+    command = Command(environment, tmp_path)
+    yield command
+    if mounting.find(command.mountpoint):
+        command("unmount", "--force", command.mountpoint)
+    assert mounting.find(command.mountpoint) is None
+
+
+@pytest.mark.fuse
+def test_a_folder_is_mounted_asked_and_unmounted(mountd: Command, tree: Path) -> None:
+    assert mountd("mount", file_url(tree), mountd.mountpoint).returncode == 0
+    assert subprocess.run(["diff", "-r", tree, mountd.mountpoint], check=False).returncode == 0
+    status = json.loads(mountd("status", mountd.mountpoint, "--json").stdout)
+    assert (status["files"], status["bytes"], status["driver"]) == (3, 3_005_000, "native")
+    assert status["source"] == file_url(tree)
+    assert str(mountd.mountpoint) in mountd("status").stdout
+    done = mountd("unmount", mountd.mountpoint)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "no mount of Moorage" in mountd.fails(4, "unmount", mountd.mountpoint)
+    assert "no mount of Moorage" in mountd.fails(4, "status", mountd.mountpoint)
+
+
+@pytest.mark.fuse
+def test_the_frozen_manifest_of_a_url_goes_with_its_mount(mountd: Command, tree: Path, tmp_path: Path) -> None:
+    mountd("mount", file_url(tree), mountd.mountpoint)
+    assert len(list((tmp_path / "cache" / "frozen").iterdir())) == 1
+    mountd("unmount", mountd.mountpoint)
+    assert list((tmp_path / "cache" / "frozen").iterdir()) == []
+    make_tree(mountd.mountpoint, {"in the way": 1})
+    mountd.fails(6, "mount", file_url(tree), mountd.mountpoint)
+    assert list((tmp_path / "cache" / "frozen").iterdir()) == []
+
+
+@pytest.mark.fuse
+def test_a_manifest_is_mounted_as_it_is_and_kept(mountd: Command, tree: Path, tmp_path: Path) -> None:
+    assert mountd("freeze", file_url(tree), "-o", tmp_path / "m").returncode == 0
+    assert "whole; 3 files" in mountd("verify", tmp_path / "m").stdout
+    done = mountd("mount", tmp_path / "m", mountd.mountpoint, "--json")
+    assert json.loads(done.stdout)["files"] == 3
+    mountd("unmount", mountd.mountpoint)
+    assert (tmp_path / "m").exists()
+
+
+@pytest.mark.fuse
+def test_in_the_foreground_sigterm_ends_the_mount(mountd: Command, tree: Path) -> None:
+    command = [str(MOUNTD), "mount", file_url(tree), str(mountd.mountpoint), "--foreground", "--json"]
+    with subprocess.Popen(command, env=mountd.environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        while process.stdout.readline().strip() != "}":
+            pass
+        assert (mountd.mountpoint / "a").read_bytes() == content("a", 0, 5000)
+        process.terminate()
+        assert process.wait(20) == 0
+    assert mounting.find(mountd.mountpoint) is None
+
+
+@pytest.mark.fuse
+def test_a_dead_worker_ends_the_foreground_with_one_line(mountd: Command, tree: Path) -> None:
+    command = [str(MOUNTD), "mount", file_url(tree), str(mountd.mountpoint), "--foreground", "--json"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=mountd.environment, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        text = ""
+        while not text.endswith("}\n") or not text.rstrip().endswith("\n}"):
+            text += process.stdout.readline()
+        os.kill(json.loads(text)["worker_pid"], 9)
+        assert process.wait(20) == 6
+        assert "the worker died" in process.stderr.read()
+    assert mounting.find(mountd.mountpoint) is None
+
+
+@pytest.mark.fuse
+@pytest.mark.azurite
+def test_a_container_is_mounted_with_a_connection_string(mountd: Command, azurite: Azurite, tree: Path) -> None:
+    url = azurite.make_container("commands")
+    for name, size in SIZES.items():
+        if not name.endswith("/"):
+            azurite.put("commands", name, content(name, 0, size))
+    secret = {"AZURE_STORAGE_CONNECTION_STRING": azurite.connection_string}
+    (tree / "empty").rmdir()
+    for fetched in (4, 0):
+        done = mountd("mount", url, mountd.mountpoint, **secret)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert subprocess.run(["diff", "-r", tree, mountd.mountpoint], check=False).returncode == 0
+        assert json.loads(mountd("status", mountd.mountpoint, "--json").stdout)["fetch"]["requests"] == fetched
+        mountd("unmount", mountd.mountpoint)
+    line = mountd.fails(5, "mount", url, mountd.mountpoint)
+    assert "AZURE_STORAGE_CONNECTION_STRING" in line
+
+
+def test_download_is_the_same_bytes_and_a_second_call_fetches_nothing(
+    mountd: Command, tree: Path, tmp_path: Path
+) -> None:
+    done = mountd("download", file_url(tree), tmp_path / "copy")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert subprocess.run(["diff", "-r", tree, tmp_path / "copy"], check=False).returncode == 0
+    assert "fetched 0 B" in mountd("download", file_url(tree), tmp_path / "copy").stdout
+
+
+def test_what_a_source_must_not_be_is_one_line(mountd: Command, tree: Path, tmp_path: Path) -> None:
+    assert f"file://{tree}" in mountd.fails(3, "mount", tree, mountd.mountpoint)
+    assert "no such manifest" in mountd.fails(3, "mount", tmp_path / "absent", mountd.mountpoint)
+    assert "no such" in mountd.fails(4, "mount", "file:///no/such/folder", mountd.mountpoint)
+    assert "ftp" in mountd.fails(3, "mount", "ftp://x/y", mountd.mountpoint)
+    assert "sig" not in mountd.fails(3, "mount", "https://a.blob.core.windows.net/c?sig=TOPSECRET", mountd.mountpoint)
+    assert "not a manifest" in mountd.fails(3, "verify", tree / "a")
+    assert "no such manifest" in mountd.fails(4, "verify", tmp_path / "absent")
+
+
+def test_a_store_that_is_not_there_is_exit_8(mountd: Command) -> None:
+    url = "http://127.0.0.1:9/devstoreaccount1/container/"
+    line = mountd.fails(8, "mount", url, mountd.mountpoint, "--read-deadline", "2s", "--credential", "anonymous")
+    assert url in line
+
+
+def test_a_credential_on_the_command_line_is_refused_and_not_repeated(mountd: Command, tree: Path) -> None:
+    line = mountd.fails(3, "mount", file_url(tree), mountd.mountpoint, "--credential", "TOPSECRET")
+    assert "TOPSECRET" not in line
+    assert "env:" in line
+
+
+def test_bad_settings_name_where_they_come_from(mountd: Command, tree: Path) -> None:
+    place = (file_url(tree), mountd.mountpoint)
+    assert "--memory" in mountd.fails(3, "mount", *place, "--memory", "lots")
+    assert "MOORAGE_CACHE" in mountd.fails(3, "mount", *place, MOORAGE_CACHE="sometimes")
+    assert mountd("mount", *place, "--no-such-flag").returncode == 2
+
+
+def test_freeze_does_not_replace_a_file_unasked(mountd: Command, tree: Path, tmp_path: Path) -> None:
+    target = tmp_path / "precious"
+    target.write_text("mine")
+    assert "is there already" in mountd.fails(3, "freeze", file_url(tree), "-o", target)
+    assert target.read_text() == "mine"
+    assert mountd("freeze", file_url(tree), "-o", target, "--overwrite").returncode == 0
+
+
+def test_doctor_and_config_say_what_is_so(mountd: Command, tmp_path: Path) -> None:
+    config = mountd("config", MOORAGE_MEMORY="100MiB").stdout
+    assert "MOORAGE_MEMORY" in config
+    assert str(tmp_path / "cache") in config
+    done = mountd("doctor")
+    assert {line.split()[0] for line in done.stdout.splitlines()} <= {"ok", "warn", "fail"}
+    assert done.returncode in {0, 7}
+    assert (done.returncode == 7) == ("fail" in done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["file:///x", "/mnt", "-o", "rw,noauto"], ["mount", "file:///x", "/mnt"]),
+        (["file:///x", "/mnt", "-s", "-o", "ro,allow_other"], ["mount", "--allow-other", "file:///x", "/mnt"]),
+        (
+            ["-o", "cache_dir=/c,cache_size=1GiB", "file:///x", "/mnt"],
+            ["mount", "--cache-dir=/c", "--cache-size=1GiB", "file:///x", "/mnt"],
+        ),
+    ],
+)
+def test_the_helper_of_mount_takes_its_options(given: list[str], expected: list[str]) -> None:
+    assert helper_arguments(given) == expected
+
+
+@pytest.mark.fuse
+def test_the_helper_of_mount_mounts(mountd: Command, tree: Path) -> None:
+    helper = [str(MOUNTD.with_name("mount.moorage")), file_url(tree), str(mountd.mountpoint), "-o", "rw,noatime"]
+    done = subprocess.run(helper, env=mountd.environment, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (mountd.mountpoint / "a").read_bytes() == content("a", 0, 5000)
