@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from mountd.errors import BadInputError
 from runtime.consumption import check_name
-from runtime.errors import UserErrorException
+from runtime.errors import AlreadyRegisteredError, UserErrorException
 from runtime.workspace import WorkspaceFolder
 
 if TYPE_CHECKING:
-    from mountd.stores.base import Lister, ObjectInfo, RangeReader
+    from mountd.stores.base import ObjectInfo, RangeReader
 
 Mode = Literal["upload", "mount"]
 TOKEN = "DatasetOutputConfig"  # noqa: S105 # v1's word for a placeholder; no secret
@@ -185,3 +185,30 @@ def _is_there(path: Path, stored: "ObjectInfo | None", reader: "RangeReader") ->
             if stored.md5 is None and reader.read(stored.key, offset, len(block), stored.etag) != block:
                 return False
     return stored.md5 is None or stored.md5 == digest.digest()
+
+
+def register_output(workspace: WorkspaceFolder, spec: OutputSpec, run_id: str) -> str:
+    """Register what is stored at the output's place as a new version of `spec.register_as`; return NAME@VERSION.
+
+    Raises:
+        NotFoundError: the output holds no file.
+        MountdError, UserErrorException: as freezing and registering raise them.
+    """
+    from runtime.datasets import file
+    from runtime.datasets.paths import DatasetPath
+
+    if spec.register_as is None:
+        raise UserErrorException(f"output '{spec.name}' has no name to be registered under")
+    definition = file.FileDefinition((DatasetPath(spec.datastore, spec.prefix(run_id)),))
+    try:
+        record = file.register(
+            workspace,
+            spec.register_as,
+            definition,
+            description=spec.description,
+            tags=spec.tags,
+            create_new_version=True,
+        )
+    except AlreadyRegisteredError as same:  # an attempt before this one came as far as the catalog
+        return f"{same.name}@{same.version}"
+    return f"{record.name}@{record.version}"

@@ -2,13 +2,14 @@
 
 A command's module is imported when the command is called, or asked for its own help, so `moorage --help` stays fast.
 Every command gets an `Invocation` as its context object; every error that a user can cause leaves as one line on stderr
-`moorage: ...` with the code of DESIGN §12. Anything else is a defect of ours: one line and code 70, or the traceback with
---debug.
+`moorage: ...` with the code of DESIGN §12. Anything else is a defect of ours: one line and code 70. With --debug its
+traceback comes first.
 """
 
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Never
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 _COMMANDS = {
     "init": ("runtime.cli.data:init", "Make a workspace here."),
     "datastore": ("runtime.cli.data:datastore", "Places where data lies, with their credentials."),
-    "dataset": ("runtime.cli.data:dataset", "Frozen, named, versioned lists of files."),
+    "dataset": ("runtime.cli.dataset:dataset", "Frozen, named, versioned lists of files."),
     "run": ("runtime.cli.run:run", "Run a command with its inputs mounted and its outputs kept."),
     "runs": ("runtime.cli.run:runs", "What has run, and its logs."),
 }
@@ -49,6 +50,9 @@ class Invocation:
         from runtime.workspace import default_for_run
 
         return default_for_run(explicit=self.workspace_option)
+
+
+pass_invocation = click.make_pass_decorator(Invocation)
 
 
 class LazyGroup(click.Group):
@@ -119,9 +123,9 @@ def call(arguments: Sequence[str]) -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return _line("interrupted", 130)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 # the one place where whatever it is becomes a line
         if invocation.debug:
-            raise
+            traceback.print_exc()
         return _line(*_told(error))
     return code if isinstance(code, int) else 0
 
@@ -130,11 +134,6 @@ def _told(error: Exception) -> tuple[str, int]:
     """The line that says `error`, and its exit code."""
     if isinstance(error, MountdError | AzureMLException | JobError):
         return str(error), error.exit_code
-    if isinstance(error, BrokenPipeError):
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), 1
-        )  # what is still buffered for a reader that is gone must not fail again
-        return "", 141
     if isinstance(error, OSError) and error.filename is not None:
         code = {PermissionError: 5, FileNotFoundError: 4}.get(type(error), 3)
         return f"{os.fsdecode(error.filename)}: {error.strerror}", code
@@ -142,6 +141,5 @@ def _told(error: Exception) -> tuple[str, int]:
 
 
 def _line(text: str, code: int) -> int:
-    if text:
-        click.echo(f"moorage: {' '.join(text.split())}", err=True)
+    click.echo(f"moorage: {' '.join(text.splitlines())}", err=True)
     return code

@@ -40,10 +40,10 @@ class KeptChild:
     def start(cls, layout: Layout, grace_s: float, core_limit: int, out: int, err: int) -> Self:
         """Start the keeper, which starts the child; `out` and `err` are what the child prints to."""
         ours, theirs = socket.socketpair()
+        keeper = [sys.executable, "-I", "-S", str(_KEEPER)]
         with theirs:
             process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(_KEEPER), str(theirs.fileno()), str(grace_s), str(core_limit)]
-                + list(layout.argv),
+                [*keeper, str(theirs.fileno()), str(grace_s), str(core_limit), *layout.argv],
                 env=dict(layout.environment),
                 cwd=layout.cwd,
                 stdout=out,

@@ -93,8 +93,9 @@ class Layout:
     def describe(self) -> str:
         """The layout as lines for people; of the environment only what differs from the launcher's."""
         lines = [f"run      {self.run_id}", f"folder   {self.cwd}", f"command  {shlex.join(self.argv)}"]
-        for each in self.inputs:
-            lines.append(f"input    {each.spec.name} = {each.spec.dataset} ({each.mode}) at {each.value}")
+        lines += [
+            f"input    {each.spec.name} = {each.spec.dataset} ({each.mode}) at {each.value}" for each in self.inputs
+        ]
         for output in self.outputs:
             place = f"{output.spec.datastore}/{output.prefix}"
             register = f", registered as {output.spec.register_as}" if output.spec.register_as else ""
@@ -124,9 +125,7 @@ def lay_out(spec: JobSpec, facts: Mapping[str, InputFacts], around: Surroundings
     values = {("inputs", each.spec.name): each.value for each in inputs}
     values |= {("outputs", each.spec.name): str(each.folder) for each in outputs}
     argv = tuple(_replace_tokens(element, values) for element in spec.command)
-    return Layout(
-        spec.run_id, argv, Path(spec.cwd), inputs, outputs, variables, removed, tuple(notes), environment
-    )
+    return Layout(spec.run_id, argv, Path(spec.cwd), inputs, outputs, variables, removed, tuple(notes), environment)
 
 
 def _place_input(
@@ -155,10 +154,7 @@ def _inside(folder: Path, single_file: str | None) -> str:
 def _place_output(spec: OutputSpec, job: JobSpec, around: Surroundings, notes: list[str]) -> OutputPlace:
     if spec.mode == "mount":
         notes.append(f"output '{spec.name}' is staged and uploaded when the job ends (mounted outputs come later)")
-    if spec.source is None:
-        folder = around.spool / job.run_id / spec.name
-    else:
-        folder = Path(job.cwd) / spec.source
+    folder = around.spool / job.run_id / spec.name if spec.source is None else Path(job.cwd) / spec.source
     return OutputPlace(spec, folder, spec.prefix(job.run_id))
 
 
@@ -173,7 +169,9 @@ def _check_apart(inputs: Sequence[InputPlace], outputs: Sequence[OutputPlace]) -
     prefixes = [(each.spec.name, (each.spec.datastore.lower(), each.prefix)) for each in outputs]
     for number, (name, prefix) in enumerate(prefixes):
         for other, its_prefix in prefixes[:number]:
-            if prefix[0] == its_prefix[0] and (prefix[1].startswith(its_prefix[1]) or its_prefix[1].startswith(prefix[1])):
+            if prefix[0] == its_prefix[0] and (
+                prefix[1].startswith(its_prefix[1]) or its_prefix[1].startswith(prefix[1])
+            ):
                 raise UserErrorException(
                     f"outputs '{other}' and '{name}' share the place {'/'.join(prefix)}; give each its own"
                 )

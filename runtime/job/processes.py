@@ -110,12 +110,12 @@ def children(pid: int) -> set[int]:
         return _children_by_ps(pid)
     found: set[int] = set()
     try:
-        threads = os.listdir(f"/proc/{pid}/task")
+        threads = list((_PROC / str(pid) / "task").iterdir())
     except OSError:
         return found
     for thread in threads:
         try:
-            found.update(map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text("ascii").split()))
+            found.update(map(int, (thread / "children").read_text("ascii").split()))
         except OSError:  # a thread that ended meanwhile
             continue
     return found
@@ -198,13 +198,10 @@ def marked(mark: str) -> set[int]:
     """This user's living processes that were started with the environment entry `mark` (NAME=value)."""
     found: set[int] = set()
     wanted = os.fsencode(mark)
-    for name in os.listdir(_PROC) if _PROC.joinpath("self").exists() else ():
-        if not name.isdigit():
-            continue
-        folder = _PROC / name
+    for folder in _PROC.glob("[0-9]*") if _PROC.joinpath("self").exists() else ():
         try:
             if folder.stat().st_uid == os.getuid() and wanted in (folder / "environ").read_bytes().split(b"\0"):
-                found.add(int(name))
+                found.add(int(folder.name))
         except OSError:  # gone, or another user's
             continue
     return found

@@ -83,8 +83,8 @@ class Relay:
                 selector.register(descriptor, selectors.EVENT_READ)
             while len(selector.get_map()) > 1:
                 ready = {key.fd for key, _ in selector.select()}
-                for descriptor in ready - {self._wake}:
-                    if self._pass_on(descriptor) is False:
+                for descriptor in self._targets:  # stdout first: who writes to both mostly starts there
+                    if descriptor in ready and self._pass_on(descriptor) is False:
                         selector.unregister(descriptor)
                 if self._wake in ready:
                     self._empty()

@@ -10,6 +10,7 @@ that something was left behind.
 
 import datetime as dt
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -160,9 +161,12 @@ def status_of(record: RunRecord) -> str:
     return "Failed" if record.is_left_behind() else record.status
 
 
-def _this_process() -> processes.Identity | None:
-    import os
+def with_counters(record: InputRecord, counters: Mapping[str, Mapping[str, int]]) -> InputRecord:
+    """The same input, with what its mount or download counted."""
+    return replace(record, counters=counters)
 
+
+def _this_process() -> processes.Identity | None:
     return processes.identity(os.getpid())
 
 

@@ -11,7 +11,7 @@ import queue
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -77,12 +77,10 @@ class Session:
 
     def lose(self, name: str) -> None:
         """The worker of this mount is dead: detach what it left, so that whoever reads there fails and does not hang."""
-        from mountd import client
-
+        self._lost.add(name)
         for each in self._up:
             if each.place.spec.name == name and each.mount is not None:
-                client.detach(each.mount.mountpoint)
-        self._lost.add(name)
+                self._stop(each.place, each.mount)
 
     def close(self) -> dict[str, Counters]:
         """Take everything down, the last first; return the counters of each input by its name."""
@@ -94,16 +92,18 @@ class Session:
 
     def _take_down(self, up: _Up) -> Counters:
         counters = up.counters
-        if up.mount is not None:
-            if up.place.spec.name not in self._lost:
-                with contextlib.suppress(MountdError):
-                    counters = _counters_of(up.mount.status())
-            try:
-                up.mount.stop(_UNMOUNT_S)
-            except MountdError as error:
-                self._say(f"input '{up.place.spec.name}': {error}")
+        if up.mount is not None and up.place.spec.name not in self._lost:
+            with contextlib.suppress(MountdError):
+                counters = _counters_of(up.mount.status())
+            self._stop(up.place, up.mount)
         remove_folder(up.place)
         return counters
+
+    def _stop(self, place: InputPlace, mount: "Mount") -> None:
+        try:
+            mount.stop(_UNMOUNT_S)
+        except (MountdError, OSError) as error:
+            self._say(f"input '{place.spec.name}': {error}")
 
 
 def _counters_of(status: Mapping[str, Mapping[str, int]]) -> Counters:
@@ -112,11 +112,13 @@ def _counters_of(status: Mapping[str, Mapping[str, int]]) -> Counters:
 
 
 def remove_folder(place: InputPlace) -> None:
-    """Remove where an input was; a folder that the user chose keeps what was downloaded to it, and a mount is never entered."""
+    """Remove where an input was. A folder that the user chose keeps what was downloaded; a mount is never entered."""
     if place.folder is None:
         return
     if place.mode == "download" and not place.kept:
         shutil.rmtree(place.folder, ignore_errors=True)
+        for trace in place.folder.parent.glob(f".{place.folder.name}.moorage-download*"):  # download's own record
+            trace.unlink(missing_ok=True)
         return
     with contextlib.suppress(OSError):  # not empty, or mounted still: then it is not ours to remove
         place.folder.rmdir()
@@ -164,13 +166,20 @@ def _bring_up(session: Session, layout: Layout, frozen: Mapping[str, Frozen], be
         cancelled.set()
         for thread in threads:
             thread.join(_UNMOUNT_S)
-        while not finished.empty():
-            if isinstance(late := finished.get(), _Up):
-                session.add(late)
-        for place in wanted:
-            if place.spec.name not in session.mounts():
-                remove_folder(place)
+        _take_late_ones(finished, session, wanted)
         raise
+
+
+def _take_late_ones(
+    finished: "queue.SimpleQueue[_Up | BaseException]", session: Session, wanted: Sequence[InputPlace]
+) -> None:
+    """Hand the session what came up after the failure, so that it is taken down; remove the folders of the others."""
+    while not finished.empty():
+        if isinstance(late := finished.get(), _Up):
+            session.add(late)
+    for place in wanted:
+        if place.spec.name not in session.mounts():
+            remove_folder(place)
 
 
 def _next(

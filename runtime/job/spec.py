@@ -7,7 +7,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from runtime.consumption import InputSpec
@@ -30,6 +30,7 @@ class JobSpec:
     inputs: tuple[InputSpec, ...] = ()
     outputs: tuple[OutputSpec, ...] = ()
     grace_s: float = DEFAULT_GRACE_S
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.command or not self.command[0]:
@@ -39,10 +40,12 @@ class JobSpec:
         if not math.isfinite(self.grace_s) or self.grace_s < 0:
             raise UserErrorException(f"--grace {self.grace_s}: give seconds, 0 or more")
         # Names become $<name> and $<NAME>, so two that differ only in case would write the same variable.
-        names = Counter(each.name.upper() for each in (*self.inputs, *self.outputs))
+        names = Counter([each.name.upper() for each in self.inputs] + [each.name.upper() for each in self.outputs])
         for name, times in names.items():
             if times > 1:
-                raise UserErrorException(f"{times} inputs or outputs are called '{name.lower()}'; give each its own name")
+                raise UserErrorException(
+                    f"{times} inputs or outputs are called '{name.lower()}'; give each its own name"
+                )
 
     def to_json(self) -> str:
         """As text, for the launcher and for the run's record; holds no secret."""
@@ -64,6 +67,7 @@ def _from_dict(document: Mapping[str, Any]) -> JobSpec:
         tuple(InputSpec(**each) for each in document["inputs"]),
         tuple(OutputSpec(**each) for each in outputs),
         document["grace_s"],
+        document["tags"],
     )
 
 

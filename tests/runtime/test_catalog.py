@@ -45,7 +45,8 @@ def test_a_name_that_exists_needs_create_new_version(workspace: WorkspaceFolder)
 
 @pytest.mark.parametrize("create_new_version", [False, True])
 def test_the_same_definition_and_digest_name_the_version_that_is_it(
-    workspace: WorkspaceFolder, create_new_version: bool
+    workspace: WorkspaceFolder,
+    create_new_version: bool,  # noqa: FBT001 # a parameter of the test
 ) -> None:
     with open_catalog(workspace) as catalog:
         catalog.register("digits", "{}", digest(1), 1, 1)

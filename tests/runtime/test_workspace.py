@@ -1,6 +1,5 @@
 """The workspace folder: where it is looked for, and how it is made."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -82,7 +81,7 @@ def test_a_named_workspace_that_is_not_there_is_an_error_also_for_run(
     init(tmp_path / ".moorage")  # would be found, but was not named
     env = environ(tmp_path, **({"MOORAGE_WORKSPACE": str(tmp_path / variable)} if variable else {}))
     for search in (find, default_for_run):
-        with pytest.raises(UnknownNameError, match="moorage --workspace .* init") as caught:
+        with pytest.raises(UnknownNameError, match=r"moorage --workspace .* init") as caught:
             search(tmp_path, tmp_path / explicit if explicit else None, env)
         assert caught.value.exit_code == 4
 
@@ -138,7 +137,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
     with pytest.raises(UnicodeEncodeError):
         write_whole(path, "new \ud800")
     assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["file"]
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
 
 
 def test_the_lock_keeps_other_processes_out_until_it_is_released(tmp_path: Path) -> None:

@@ -1,0 +1,68 @@
+# Everything a contributor runs. `make` alone lists it. Nothing outside this folder is touched, except that set-up installs
+# system packages by apt where it may (.ci/system-packages).
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SILENT:
+.ONESHELL:
+.PHONY: help setup lint test test-full demo clean
+
+STORE ?= local
+MODE ?= mount
+AZURITE_VERSION := 3.35.0
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+AZURITE := .venv/azurite/.installed-$(AZURITE_VERSION)
+
+# Where a mount can be made, a FUSE or Azurite test that skips has failed.
+REQUIRE_FUSE := $(if $(wildcard /dev/fuse),MOORAGE_REQUIRE_FUSE=1,)
+
+help: ## list the targets
+	awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(INSTALLED) $(AZURITE) ## make .venv with all that tests and demo need
+
+lint: $(INSTALLED) ## formatting, lint, types, layers, the house's own rules
+	echo "lint: ruff check"
+	$(BIN)/ruff check --quiet .
+	echo "lint: ruff format"
+	$(BIN)/ruff format --quiet --check . || { echo "lint: run $(BIN)/ruff format ." >&2; exit 1; }
+	echo "lint: mypy"
+	$(BIN)/mypy --no-error-summary
+	echo "lint: import-linter"
+	$(BIN)/lint-imports --no-timings >.venv/lint-imports.log 2>&1 || { cat .venv/lint-imports.log >&2; exit 1; }
+	echo "lint: the house"
+	$(BIN)/pytest -q --no-header tests/test_house.py
+
+test: lint $(AZURITE) ## lint, and all tests but the long ones
+	echo "test: pytest"
+	$(REQUIRE_FUSE) $(BIN)/pytest -q -m "not full"
+
+test-full: $(INSTALLED) $(AZURITE) ## the long tests
+	echo "test-full: pytest"
+	$(REQUIRE_FUSE) $(BIN)/pytest -q -m full || \
+		{ code=$$?; [ $$code = 5 ] || exit $$code; echo "test-full: there are no long tests yet"; }
+
+demo: $(INSTALLED) $(if $(filter azurite,$(STORE)),$(AZURITE)) ## train on a mounted dataset; STORE=azurite, MODE=download
+	$(BIN)/python examples/digits/demo.py --store $(STORE) --mode $(MODE)
+
+clean: ## remove what make made here
+	rm -rf --one-file-system .venv .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+
+$(INSTALLED): pyproject.toml .ci/system-packages
+	.ci/system-packages fuse
+	python=$$(.ci/system-packages python)
+	[ -x $(BIN)/python ] || { echo "setup: .venv by $$python"; "$$python" -m venv .venv; }
+	echo "setup: pip install -e '.[dev]'"
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-input -e '.[dev]' </dev/null
+	touch $@
+
+$(AZURITE): | $(INSTALLED)
+	.ci/system-packages node
+	echo "setup: npm install azurite@$(AZURITE_VERSION)"
+	npm install --prefix .venv/azurite --no-audit --no-fund --no-update-notifier --loglevel=error \
+		azurite@$(AZURITE_VERSION) >/dev/null </dev/null
+	touch $@

@@ -1,0 +1,126 @@
+"""OutputFileDatasetConfig: v1's face of a job's output.
+
+Every method returns a copy, so that one output can be the start of several; the copies share which run produced them, which
+is what lets a later job take the output as its input.
+"""
+
+import copy
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from runtime.api.consumption import DatasetConsumptionConfig
+from runtime.errors import UserErrorException
+from runtime.outputs import DEFAULT_DATASTORE, DEFAULT_PATH, TOKEN, OutputSpec
+
+if TYPE_CHECKING:
+    from runtime.api.dataset import FileDataset
+
+
+class OutputFileDatasetConfig:
+    """A folder that a job writes, and where its files go.
+
+    `destination` is (datastore or its name, path), the path with {run-id} and {output-name} if wanted; `source` is a local
+    folder to upload from instead of one that the job is given.
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        destination: Sequence[Any] | None = None,
+        source: str | None = None,
+        partition_format: str | None = None,
+    ) -> None:
+        if partition_format is not None:
+            raise UserErrorException("partition_format comes with a later version; leave it out")
+        datastore, path = _destination(destination)
+        self._spec = OutputSpec(name or f"output_{uuid.uuid4().hex[:8]}", datastore, path, mode="mount", source=source)
+        self._producer: dict[str, str] = {}
+
+    @property
+    def name(self) -> str:
+        """The name of the output."""
+        return self._spec.name
+
+    @property
+    def arg_val(self) -> str:
+        """The token that stands for the output in a script's arguments."""
+        return f"{TOKEN}:{self.name}"
+
+    @property
+    def spec(self) -> OutputSpec:
+        """What the job is told."""
+        return self._spec
+
+    def as_mount(self, disable_metadata_cache: bool = False) -> Self:  # noqa: ARG002, FBT001, FBT002 # v1's signature
+        """Files that are stored as they are closed; in this version staged and uploaded at the job's end, which says so."""
+        return self._changed(mode="mount")
+
+    def as_upload(
+        self,
+        overwrite: bool = False,  # noqa: FBT001, FBT002 # v1's signature
+        source_globs: str | Sequence[str] | None = None,
+    ) -> Self:
+        """Files that are uploaded when the job has succeeded; `source_globs` (`*`, `**`) say which, all if None."""
+        globs = (source_globs,) if isinstance(source_globs, str) else tuple(source_globs or ())
+        return self._changed(mode="upload", overwrite=overwrite, source_globs=globs)
+
+    def register_on_complete(
+        self, name: str, description: str | None = None, tags: Mapping[str, str] | None = None
+    ) -> Self:
+        """Register what was uploaded as a new version of the dataset `name`, if the job succeeded.
+
+        Raises:
+            ValueError: the name is empty.
+        """
+        if not name:
+            raise ValueError("register_on_complete needs the name of a dataset")
+        return self._changed(register_as=name, description=description or "", tags=dict(tags or {}))
+
+    def as_input(self, name: str | None = None) -> DatasetConsumptionConfig:
+        """What this output will hold, as a mounted input of a job that is submitted after its own has completed."""
+        return DatasetConsumptionConfig(name or f"input__{uuid.uuid4().hex[:8]}", self, "mount")
+
+    def note_producer(self, run_id: str) -> None:
+        """Remember the run that this output was last submitted with."""
+        self._producer["run_id"] = run_id
+
+    def produced(self) -> "FileDataset":
+        """The files that the last run with this output left in the store.
+
+        Raises:
+            UserErrorException: no job with this output was submitted by this process.
+        """
+        from runtime.api.dataset import FileDataset
+        from runtime.datasets.file import FileDefinition
+        from runtime.datasets.paths import DatasetPath
+
+        run_id = self._producer.get("run_id")
+        if run_id is None:
+            raise UserErrorException(f"output '{self.name}' was not produced yet; submit its job, and wait for its end")
+        return FileDataset(FileDefinition((DatasetPath(self._spec.datastore, self._spec.prefix(run_id)),)))
+
+    def _changed(self, **changes: Any) -> Self:
+        from dataclasses import replace
+
+        changed = copy.copy(self)
+        changed._spec = replace(self._spec, **changes)  # noqa: SLF001 # our own copy
+        return changed
+
+    def __repr__(self) -> str:
+        mode: Literal["mount", "upload"] = self._spec.mode
+        return (
+            f"OutputFileDatasetConfig(name={self.name!r}, to={self._spec.datastore}/{self._spec.path}, mode={mode!r})"
+        )
+
+
+def _destination(destination: Sequence[Any] | None) -> tuple[str, str]:
+    if destination is None:
+        return DEFAULT_DATASTORE, DEFAULT_PATH
+    if isinstance(destination, str) or len(destination) != 2:
+        raise UserErrorException(f"destination {destination!r}: give (datastore, 'path')")
+    datastore, path = destination
+    name = datastore if isinstance(datastore, str) else getattr(datastore, "name", None)
+    if not name:
+        raise UserErrorException(f"destination {destination!r}: {datastore!r} is no datastore")
+    return str(name), str(path) if path else DEFAULT_PATH

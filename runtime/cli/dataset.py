@@ -1,0 +1,192 @@
+"""The commands about datasets: `moorage dataset ...`.
+
+A path in `dataset register` is a URL, DATASTORE/PATH, or a local file or folder; where a name could be both, the datastore
+wins, and `./NAME` means the folder. Registering what is registered already is no error here: the command says which
+version it is, so a script may run twice.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from runtime.cli import Invocation, pass_invocation
+from runtime.cli.printing import json_option, print_one, print_rows
+from runtime.cli.progress import counted, transferred
+from runtime.errors import AlreadyRegisteredError, UnknownNameError, UserErrorException
+
+if TYPE_CHECKING:
+    from runtime.catalog import DatasetRecord
+    from runtime.datasets.paths import DatasetPath
+    from runtime.workspace import WorkspaceFolder
+
+
+@click.group(short_help="Frozen, named, versioned lists of files.")
+def dataset() -> None:
+    """Frozen, named, versioned lists of files."""
+
+
+@dataset.command("register")
+@click.argument("name")
+@click.argument("paths", nargs=-1, required=True, metavar="DATASTORE/PATH|URL|FOLDER...")
+@click.option("--new-version", is_flag=True, help="If NAME exists, make its next version.")
+@click.option("--description", help="What it is.")
+@click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="May be given several times.")
+@json_option
+@pass_invocation
+def register_dataset(
+    invocation: Invocation,
+    name: str,
+    paths: Sequence[str],
+    new_version: bool,  # noqa: FBT001 # click's
+    description: str | None,
+    tags: Sequence[str],
+    as_json: bool,  # noqa: FBT001 # click's
+) -> None:
+    """Freeze the files at the paths, and call them NAME. `*` matches within a name, `**` across folders."""
+    from runtime.catalog import open_catalog
+    from runtime.datasets import file
+
+    workspace = invocation.workspace()
+    definition = file.FileDefinition(tuple(dict.fromkeys(_path(workspace, path) for path in paths)))
+    state = "registered"
+    try:
+        with counted("freezing") as progress:
+            record = file.register(
+                workspace,
+                name,
+                definition,
+                description=description,
+                tags=_tags(tags),
+                create_new_version=new_version,
+                progress=progress,
+            )
+    except AlreadyRegisteredError as same:
+        state = "already registered"
+        with open_catalog(workspace) as catalog:
+            record = catalog.get(same.name, same.version)
+    if as_json:
+        print_one(_dataset_row(record) | {"state": state}, as_json=as_json)
+    elif state == "registered":
+        click.echo(f"{record.name} version {record.version}: {_amount(record)}")
+    else:
+        click.echo(f"{record.name} version {record.version} is that already: {_amount(record)}")
+
+
+@dataset.command("list")
+@json_option
+@pass_invocation
+def list_datasets(invocation: Invocation, as_json: bool) -> None:  # noqa: FBT001 # click's
+    """List the latest version of every dataset."""
+    from runtime.catalog import open_catalog
+
+    with open_catalog(invocation.workspace()) as catalog:
+        rows = [_dataset_row(record) for record in catalog.list()]
+    columns = ("name", "version", "files", "bytes", "created", "description")
+    print_rows(rows if as_json else [{key: row[key] for key in columns} for row in rows], as_json=as_json)
+
+
+@dataset.command("show")
+@click.argument("reference", metavar="NAME[@VERSION]")
+@json_option
+@pass_invocation
+def show_dataset(invocation: Invocation, reference: str, as_json: bool) -> None:  # noqa: FBT001 # click's
+    """Show one version: what it was defined as, and what it was frozen to."""
+    from runtime.datasets.file import find_record
+
+    print_one(_dataset_row(find_record(invocation.workspace(), reference)), as_json=as_json)
+
+
+@dataset.command("download")
+@click.argument("reference", metavar="NAME[@VERSION]")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--overwrite", is_flag=True, help="Replace files that differ.")
+@json_option
+@pass_invocation
+def download_dataset(invocation: Invocation, reference: str, folder: Path, overwrite: bool, as_json: bool) -> None:  # noqa: FBT001 # click's
+    """Fetch every file of a version into DIR; run it again to go on where it ended."""
+    from mountd.download import download
+    from mountd.units import format_size
+    from runtime.datasets.file import resolve
+
+    frozen = resolve(invocation.workspace(), reference)
+    with transferred("downloading") as progress:
+        done = download(frozen.manifest, folder, credentials=frozen.credentials, overwrite=overwrite, progress=progress)
+    if as_json:
+        print_one(dataclasses.asdict(done), as_json=as_json)
+    else:
+        fetched = format_size(done.fetched_bytes)
+        click.echo(f"{folder}: {done.files} files, {format_size(done.size_bytes)} ({fetched} fetched now)")
+
+
+@dataset.command("mount")
+@click.argument("reference", metavar="NAME[@VERSION]")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@pass_invocation
+def mount_dataset(invocation: Invocation, reference: str, folder: Path) -> None:
+    """Mount a version on DIR (made if missing), until `mountd unmount DIR`. Where no mount can be made, download it."""
+    from mountd import client
+    from mountd.download import download
+    from runtime.datasets.file import resolve
+
+    frozen = resolve(invocation.workspace(), reference)
+    reason = client.why_no_fuse()
+    if reason is not None:
+        click.echo(f"moorage: downloading to {folder} instead of mounting: {reason}", err=True)
+        with transferred("downloading") as progress:
+            download(frozen.manifest, folder, credentials=frozen.credentials, progress=progress)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    client.start(frozen.manifest, folder, source=reference, credentials=frozen.credentials).release()
+    click.echo(f"{reference} is mounted on {folder}; end it with: mountd unmount {folder}")
+
+
+def _dataset_row(record: "DatasetRecord") -> dict[str, Any]:
+    return {
+        "name": record.name,
+        "version": record.version,
+        "id": record.id,
+        "files": record.files,
+        "bytes": record.size_bytes,
+        "digest": record.digest,
+        "created": record.created.isoformat(timespec="seconds"),
+        "description": record.description,
+        "tags": dict(record.tags),
+        "definition": json.loads(record.definition),
+    }
+
+
+def _path(workspace: "WorkspaceFolder", text: str) -> "DatasetPath":
+    """DATASTORE/PATH, a URL, or a local path."""
+    from runtime import datastores
+    from runtime.datasets.paths import below_datastore, parse_text
+
+    if "://" in text or text.startswith(("/", ".", "~")):
+        return _existing(parse_text(text), text)
+    name, _, below = text.partition("/")
+    if name.lower() in datastores.load_all(workspace):
+        return below_datastore(name, below)
+    if not Path(text).exists() and "*" not in text:
+        raise UnknownNameError(f"{text}: neither a datastore '{name}' nor a local path; see `moorage datastore list`")
+    return parse_text(text)
+
+
+def _existing(path: "DatasetPath", text: str) -> "DatasetPath":
+    if "://" not in text and "*" not in text and not Path(text).expanduser().exists():
+        raise UnknownNameError(f"{text}: no such file or folder")
+    return path
+
+
+def _tags(pairs: Sequence[str]) -> Mapping[str, str]:
+    if bad := [pair for pair in pairs if "=" not in pair]:
+        raise UserErrorException(f"--tag {bad[0]!r}: write KEY=VALUE")
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+def _amount(record: "DatasetRecord") -> str:
+    from mountd.units import format_size
+
+    return f"{record.files} files, {format_size(record.size_bytes)}"

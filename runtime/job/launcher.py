@@ -1,0 +1,309 @@
+"""The launcher: puts a job together, in one process, and stays until nothing of it is left.
+
+    resolve     names in the catalog become frozen manifests; a command that does not exist is found here
+    session     inputs up
+    watch       the keeper starts the child; the launcher listens to both, to the mounts, and to signals
+    finish      outputs stored and registered, if the child succeeded
+    session     inputs down, in reverse
+
+`moorage run` is a launcher itself; `Experiment.submit` starts one by path, with the spec on an inherited descriptor and the
+output in the run's folder. Either way its first deed is to make itself undumpable and a subreaper, before it knows a secret.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+if __name__ == "__main__":  # run by path with -P: find our own package, after all others
+    sys.path.append(str(Path(__file__).resolve().parents[2]))
+
+from mountd.errors import MountdError
+from runtime.datasets import file
+from runtime.errors import AzureMLException, JobError
+from runtime.job import finish, leftovers, processes, runs
+from runtime.job.bell import Bell
+from runtime.job.child import KeptChild
+from runtime.job.layout import InputFacts, Layout, Surroundings, lay_out
+from runtime.job.relay import Relay
+from runtime.job.runs import InputRecord, OutputRecord, RunRecord
+from runtime.job.session import Session, open_session
+from runtime.job.spec import JobSpec
+from runtime.job.watch import Outcome, watch
+from runtime.workspace import WorkspaceFolder
+
+NEVER_RAN = 64  # added to the code of DESIGN §12 when the child was not started
+_DEFECT = 125
+_MOUNTD_DEFECT = 70
+_UPLOAD_GRACE_S = 30.0
+
+
+def plan(
+    workspace: WorkspaceFolder, spec: JobSpec, environ: Mapping[str, str] = os.environ
+) -> tuple[Layout, dict[str, file.FrozenDataset]]:
+    """The layout of `spec` and what is behind each input; reads the catalog, makes nothing.
+
+    Raises:
+        UserErrorException, MountdError: a dataset, datastore, token or command that is not there.
+    """
+    facts: dict[str, InputFacts] = {}
+    frozen: dict[str, file.FrozenDataset] = {}
+    for each in spec.inputs:
+        record = file.find_record(workspace, each.dataset)
+        frozen[each.name] = opened = file.open_record(workspace, record)
+        facts[each.name] = InputFacts(record.id, record.digest, record.version, opened.single_file)
+    around = Surroundings(
+        workspace.path,
+        workspace.runs_path,
+        workspace.spool_path,
+        environ,
+        _secret_names(workspace, spec),
+        _why_no_fuse() if any(each.mode == "mount" for each in spec.inputs) else None,
+    )
+    layout = lay_out(spec, facts, around)
+    _check_command(layout)
+    return layout, frozen
+
+
+def _why_no_fuse() -> str | None:
+    from mountd import client
+
+    return client.why_no_fuse()
+
+
+def _secret_names(workspace: WorkspaceFolder, spec: JobSpec) -> frozenset[str]:
+    """The variables that the child must not see; every datastore that an output goes to is looked up on the way."""
+    from mountd.stores.credentials import SECRET_VARIABLES
+    from runtime import datastores
+
+    for output in spec.outputs:
+        datastores.get(workspace, output.datastore)
+    references = (record.reference for record in datastores.load_all(workspace).values())
+    named = {reference.removeprefix("env:") for reference in references if reference.startswith("env:")}
+    return frozenset({*SECRET_VARIABLES, *named})
+
+
+def _check_command(layout: Layout) -> None:
+    """Find out before anything is mounted that the command could never start."""
+    if not layout.cwd.is_dir():
+        raise JobError(f"{layout.cwd}: no such folder to run the command in", 4)
+    name = layout.argv[0]
+    if "/" in name:
+        path = layout.cwd / name
+        if not path.is_file():
+            raise JobError(f"{name}: no such command in {layout.cwd}", 4)
+        if not os.access(path, os.X_OK):
+            raise JobError(f"{name}: not executable; chmod +x it, or name its interpreter first", 5)
+    elif shutil.which(name, path=layout.environment.get("PATH")) is None:
+        raise JobError(f"{name}: command not found on PATH", 4)
+
+
+def launch(
+    workspace: WorkspaceFolder, spec: JobSpec, *, record: RunRecord | None = None, passthrough: bool = True
+) -> int:
+    """Run the job `spec` to its end in this process, and return the exit code of `moorage run`.
+
+    `record` is the run's, if it is there already. With `passthrough` the child's output is also ours.
+
+    Raises:
+        JobError: the command was never started (64 + a code of DESIGN §12), or a part of the job died (125).
+    """
+    if os.name != "posix":
+        raise JobError(
+            "a job needs Linux or another POSIX system; `moorage dataset download` works everywhere", NEVER_RAN + 7
+        )
+    core_limit = processes.harden()
+    processes.become_subreaper()
+    try:
+        leftovers.clean(workspace, lambda line: _say_early(line, passthrough=passthrough))
+        layout, frozen = plan(workspace, spec)
+        record = runs.take(workspace, record or runs.create(workspace, spec), status="Preparing")
+    except BaseException as error:
+        translated = never_ran(error)
+        if record is not None:
+            _close_record(workspace, record, translated)
+        raise translated from error
+    with Relay(runs.log_path(workspace, spec.run_id), passthrough=passthrough) as relay, Bell() as bell:
+        for note in layout.notes:
+            relay.say(note)
+        return _Launch(workspace, layout, relay, bell, record, core_limit).run(frozen)
+
+
+def _say_early(line: str, *, passthrough: bool) -> None:
+    if passthrough:
+        print(f"moorage: {line}", file=sys.stderr)  # noqa: T201 # a line for the user, before there is a log
+
+
+def never_ran(error: BaseException) -> JobError:
+    """What `moorage run` says and returns when the command was not started because of `error`."""
+    if isinstance(error, JobError):
+        return JobError(str(error), error.exit_code if error.exit_code >= NEVER_RAN else NEVER_RAN + error.exit_code)
+    if isinstance(error, MountdError | AzureMLException):
+        return JobError(str(error), _DEFECT if error.exit_code == _MOUNTD_DEFECT else NEVER_RAN + error.exit_code)
+    if isinstance(error, OSError):
+        where = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
+        code = {PermissionError: 5, FileNotFoundError: 4}.get(type(error), 3)
+        return JobError(f"{where}{error.strerror or error}", NEVER_RAN + code)
+    if isinstance(error, KeyboardInterrupt):
+        return JobError("interrupted before the command was started", 130)
+    return JobError(f"a defect in Moorage ({type(error).__name__}: {error})", _DEFECT)
+
+
+def _close_record(workspace: WorkspaceFolder, record: RunRecord, error: JobError) -> None:
+    canceled = error.exit_code > 128
+    status = "Canceled" if canceled else "Failed"
+    runs.write(workspace, record, status=status, exit_code=error.exit_code, error=str(error), ended=runs.now())
+
+
+class _Launch:
+    """One job on its way: what every step needs, and the record, which is written at every step."""
+
+    def __init__(
+        self, workspace: WorkspaceFolder, layout: Layout, relay: Relay, bell: Bell, record: RunRecord, core_limit: int
+    ) -> None:
+        self._workspace = workspace
+        self._layout = layout
+        self._relay = relay
+        self._bell = bell
+        self._record = record
+        self._core_limit = core_limit
+
+    def run(self, frozen: Mapping[str, file.FrozenDataset]) -> int:
+        """From the first mount to the last line of the record; return the exit code."""
+        try:
+            self._write(inputs=_input_records(self._layout), outputs=_output_records(self._layout))
+            with open_session(self._layout, frozen, self._bell, self._relay.say) as session:
+                outcome = self._run_child(session)
+                self._finish(outcome)
+                self._write_counters(session.close())
+        except BaseException as error:
+            if self._record.started is not None:
+                raise self._broken(error) from error
+            translated = never_ran(error)
+            finish.keep_outputs(self._workspace, self._record, self._relay.say)
+            _close_record(self._workspace, self._record, translated)
+            raise translated from error
+        return self._close(outcome)
+
+    def _write(self, **changes: object) -> None:
+        self._record = runs.write(self._workspace, self._record, **changes)
+
+    def _run_child(self, session: Session) -> Outcome:
+        for output in self._layout.outputs:
+            output.folder.mkdir(parents=True, exist_ok=True)
+        grace_s = self._record.spec.grace_s
+        kept = KeptChild.start(self._layout, grace_s, self._core_limit, self._relay.out, self._relay.err)
+        self._relay.release_child_ends()
+        with kept as child:
+            outcome = watch(child, session, self._bell, grace_s, lambda pid: self._started(child.pid, pid))
+            if child.failure is not None:
+                number, text = child.failure
+                name = self._layout.argv[0]
+                raise JobError(f"{name}: {text}", {2: 4, 13: 5}.get(number, 3))
+        self._relay.drain()
+        self._write(child_exit_code=outcome.child_code)
+        return outcome
+
+    def _started(self, keeper_pid: int, child_pid: int) -> None:
+        self._write(status="Running", started=runs.now(), keeper_pid=keeper_pid, child_pid=child_pid)
+
+    def _finish(self, outcome: Outcome) -> None:
+        if not outcome.succeeded:
+            finish.keep_outputs(self._workspace, self._record, self._relay.say)
+            return
+        self._write(status="Finalizing")
+        self._store_outputs()
+
+    def _store_outputs(self) -> None:
+        """Store the outputs on a thread of their own, so that a signal can still end the launcher."""
+        errors: list[BaseException] = []
+
+        def store() -> None:
+            try:
+                finish.finish_outputs(self._workspace, self._record, self._relay.say)
+            except BaseException as error:  # noqa: BLE001 # handed to the main thread, which raises it
+                errors.append(error)
+            self._bell.ring()
+
+        thread = threading.Thread(target=store, name="outputs", daemon=True)
+        thread.start()
+        while thread.is_alive() and not self._bell.stops:
+            self._bell.wait(timeout_s=1.0)
+        thread.join(_UPLOAD_GRACE_S if self._bell.stops else None)
+        if errors:
+            raise errors[0]
+        self._record = runs.read(self._workspace, self._record.run_id)
+
+    def _write_counters(self, counters: Mapping[str, Mapping[str, Mapping[str, int]]]) -> None:
+        inputs = tuple(runs.with_counters(each, counters.get(each.name, {})) for each in self._record.inputs)
+        self._write(inputs=inputs)
+        with contextlib.suppress(OSError):  # an input that could not be taken down is still in it
+            (runs.folder_of(self._workspace, self._record.run_id) / "inputs").rmdir()
+
+    def _close(self, outcome: Outcome) -> int:
+        code, error = outcome.exit_code, outcome.failure
+        if outcome.succeeded and (error := finish.incomplete(self._record)):
+            code = finish.INCOMPLETE
+        elif error is None and outcome.child_code is not None and outcome.child_code < 0:
+            error = f"the command was killed by signal {-outcome.child_code}"
+        ordinary = error is None  # a code of the child's own is its business, and for the record only
+        if ordinary and code:
+            error = f"the command returned {outcome.child_code}"
+        status = "Completed" if code == 0 else "Canceled" if outcome.stopped is not None else "Failed"
+        self._write(status=status, exit_code=code, error=error, ended=runs.now())
+        if error and not ordinary:
+            self._relay.say(error)
+        return code
+
+    def _broken(self, error: BaseException) -> JobError:
+        """The line about what broke after the command was started, also in the record."""
+        line = str(error) if isinstance(error, MountdError | AzureMLException) else f"{type(error).__name__}: {error}"
+        broken = JobError(f"the job was ended by a defect in Moorage: {line}", _DEFECT)
+        self._write(status="Failed", exit_code=_DEFECT, error=str(broken), ended=runs.now())
+        return broken
+
+
+def _input_records(layout: Layout) -> tuple[InputRecord, ...]:
+    return tuple(
+        InputRecord(
+            each.spec.name,
+            each.spec.dataset,
+            each.mode,
+            each.spec.mode,
+            each.value,
+            each.facts.dataset_id,
+            each.facts.version,
+            each.facts.digest,
+        )
+        for each in layout.inputs
+    )
+
+
+def _output_records(layout: Layout) -> tuple[OutputRecord, ...]:
+    return tuple(
+        OutputRecord(
+            each.spec.name, each.spec.datastore, each.prefix, str(each.folder), register_as=each.spec.register_as
+        )
+        for each in layout.outputs
+    )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`launcher.py DESCRIPTOR`: the job on it, as JSON, written by `Experiment.submit`."""
+    with os.fdopen(int(arguments[0]), "rb") as order:
+        document = json.loads(order.read())
+    workspace = WorkspaceFolder(Path(document["workspace"]))
+    spec = JobSpec.from_json(document["spec"])
+    try:
+        return launch(workspace, spec, record=runs.read(workspace, spec.run_id), passthrough=False)
+    except JobError as error:
+        print(f"moorage: {error}", file=sys.stderr)  # noqa: T201 # the launcher's own log
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

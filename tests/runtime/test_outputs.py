@@ -1,0 +1,124 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from mountd.errors import BadInputError, DestinationExistsError
+from runtime import outputs
+from runtime.outputs import OutputSpec, Stored
+from runtime.workspace import WorkspaceFolder, init
+from tests.support.content import content, make_tree
+
+SIZES = {"a.txt": 10, "deep/er/b.bin": 5000, "deep/c.txt": 0}
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> WorkspaceFolder:
+    return init(tmp_path / ".moorage")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return make_tree(tmp_path / "out", SIZES)
+
+
+def names(folder: Path, *globs: str) -> list[str]:
+    return [name for _, name in outputs.staged_files(folder, globs)]
+
+
+def test_every_file_is_staged_in_order(folder: Path) -> None:
+    (folder / "empty").mkdir()
+    assert names(folder) == ["a.txt", "deep/c.txt", "deep/er/b.bin"]
+
+
+@pytest.mark.parametrize(
+    ("globs", "wanted"),
+    [
+        (("*.txt",), ["a.txt"]),
+        (("**/*.txt",), ["a.txt", "deep/c.txt"]),
+        (("deep/**",), ["deep/c.txt", "deep/er/b.bin"]),
+        (("*.bin", "a.*"), ["a.txt"]),
+        (("a?txt", "[a].txt"), []),
+    ],
+)
+def test_globs_choose_files(folder: Path, globs: tuple[str, ...], wanted: list[str]) -> None:
+    assert names(folder, *globs) == wanted
+
+
+def test_links_inside_the_output_are_followed(folder: Path) -> None:
+    (folder / "last").symlink_to("deep/er")
+    (folder / "one").symlink_to("a.txt")
+    assert names(folder) == ["a.txt", "deep/c.txt", "deep/er/b.bin", "last/b.bin", "one"]
+
+
+@pytest.mark.parametrize("target", ["../elsewhere", "/etc/passwd", "nowhere", ".", ".."])
+def test_links_that_lead_out_or_round_are_errors(folder: Path, target: str) -> None:
+    (folder.parent / "elsewhere").touch()
+    (folder / "deep" / "link").symlink_to(target)
+    with pytest.raises(BadInputError, match=str(folder / "deep" / "link") if target != ".." else "deep"):
+        names(folder)
+
+
+def test_what_is_no_file_and_what_is_named_as_ours_are_errors(folder: Path) -> None:
+    os.mkfifo(folder / "pipe")
+    with pytest.raises(BadInputError, match="pipe: neither a file nor a folder"):
+        names(folder)
+    (folder / "pipe").unlink()
+    make_tree(folder, {".moorage/x": 1})
+    with pytest.raises(BadInputError, match=r"\.moorage is Moorage's own"):
+        names(folder)
+
+
+def test_the_marker_is_written_last_and_lies_beside_the_output(workspace: WorkspaceFolder, folder: Path) -> None:
+    spec = OutputSpec("o", path="x/{run-id}")
+    assert outputs.upload_output(workspace, spec, "run_1", folder) == Stored(3, 5010)
+    stored = workspace.blobstore_path
+    assert (stored / "x/run_1/deep/er/b.bin").read_bytes() == content("deep/er/b.bin", 0, 5000)
+    (marker,) = (stored / ".moorage/outputs").rglob("*.json")
+    assert marker == stored / outputs.marker_key("x/run_1/")
+    told = json.loads(marker.read_text())
+    assert told == {"version": 1, "run_id": "run_1", "prefix": "x/run_1/", "files": 3, "bytes": 5010}
+
+
+def test_what_is_there_is_not_overwritten_unless_asked(workspace: WorkspaceFolder, folder: Path) -> None:
+    there = make_tree(workspace.blobstore_path, {"x/a.txt": 3})
+    with pytest.raises(DestinationExistsError):
+        outputs.upload_output(workspace, OutputSpec("o", path="x"), "r", folder)
+    assert sorted(path.name for path in there.rglob("*")) == ["a.txt", "x"]
+    outputs.upload_output(workspace, OutputSpec("o", path="x", overwrite=True), "r", folder)
+    assert (there / "x/a.txt").read_bytes() == content("a.txt", 0, 10)
+
+
+def test_no_marker_stands_while_a_prefix_is_written_again(
+    workspace: WorkspaceFolder, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = OutputSpec("o", path="x", overwrite=True)
+    outputs.upload_output(workspace, spec, "r", folder)
+    marker = workspace.blobstore_path / outputs.marker_key("x/")
+    assert marker.is_file()
+
+    def fails(*_: object, **__: object) -> None:
+        assert not marker.exists()
+        raise OSError("cut short")
+
+    monkeypatch.setattr("mountd.uploading.uploader.upload", fails)
+    with pytest.raises(OSError, match="cut short"):
+        outputs.upload_output(workspace, spec, "r", folder)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(("there", "refused"), [(content("a.txt", 0, 10), False), (b"0123456789", True), (b"", True)])
+def test_a_second_attempt_keeps_only_the_very_same_bytes(
+    workspace: WorkspaceFolder, folder: Path, there: bytes, *, refused: bool
+) -> None:
+    target = workspace.blobstore_path / "x" / "a.txt"
+    target.parent.mkdir()
+    target.write_bytes(there)
+    spec = OutputSpec("o", path="x")
+    if refused:
+        with pytest.raises(DestinationExistsError):
+            outputs.upload_output(workspace, spec, "r", folder, again=True)
+        assert target.read_bytes() == there
+    else:
+        assert outputs.upload_output(workspace, spec, "r", folder, again=True) == Stored(3, 5010)
