@@ -15,6 +15,7 @@ AZURITE_VERSION := 3.35.0
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+TOOLS := .venv/.tools
 AZURITE := .venv/azurite/.installed-$(AZURITE_VERSION)
 
 # Where a mount can be made, a FUSE or Azurite test that skips has failed.
@@ -23,7 +24,7 @@ REQUIRE_FUSE := $(if $(wildcard /dev/fuse),MOORAGE_REQUIRE_FUSE=1,)
 help: ## list the targets
 	awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(INSTALLED) $(AZURITE) ## make .venv with all that tests and demo need
+setup: $(INSTALLED) $(AZURITE) $(TOOLS) ## make .venv with all that tests and demo need
 
 lint: $(INSTALLED) ## formatting, lint, types, layers, the house's own rules
 	echo "lint: ruff check"
@@ -33,15 +34,15 @@ lint: $(INSTALLED) ## formatting, lint, types, layers, the house's own rules
 	echo "lint: mypy"
 	$(BIN)/mypy --no-error-summary
 	echo "lint: import-linter"
-	$(BIN)/lint-imports --no-timings >.venv/lint-imports.log 2>&1 || { cat .venv/lint-imports.log >&2; exit 1; }
+	$(BIN)/lint-imports >.venv/lint-imports.log 2>&1 || { cat .venv/lint-imports.log >&2; exit 1; }
 	echo "lint: the house"
 	$(BIN)/pytest -q --no-header tests/test_house.py
 
-test: lint $(AZURITE) ## lint, and all tests but the long ones
+test: lint $(AZURITE) $(TOOLS) ## lint, and all tests but the long ones
 	echo "test: pytest"
 	$(REQUIRE_FUSE) $(BIN)/pytest -q -m "not full"
 
-test-full: $(INSTALLED) $(AZURITE) ## the long tests
+test-full: $(INSTALLED) $(AZURITE) $(TOOLS) ## the long tests
 	echo "test-full: pytest"
 	$(REQUIRE_FUSE) $(BIN)/pytest -q -m full || \
 		{ code=$$?; [ $$code = 5 ] || exit $$code; echo "test-full: there are no long tests yet"; }
@@ -58,6 +59,10 @@ $(INSTALLED): pyproject.toml .ci/system-packages
 	[ -x $(BIN)/python ] || { echo "setup: .venv by $$python"; "$$python" -m venv .venv; }
 	echo "setup: pip install -e '.[dev]'"
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-input -e '.[dev]' </dev/null
+	touch $@
+
+$(TOOLS): .ci/system-packages | $(INSTALLED)
+	.ci/system-packages tests
 	touch $@
 
 $(AZURITE): | $(INSTALLED)

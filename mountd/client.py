@@ -125,27 +125,28 @@ def start(
     channel, process = _execute(inherit_errors=lifeline)
     try:
         channel.settimeout(timeout_s)
-        contract.send_order(channel, order)
-        contract.receive_answer(channel)
+        _hand_over(channel, order, timeout_s)
         channel.settimeout(None)
-    except MountdError:
-        _discard(process, channel)
-        raise
-    except (OSError, EOFError) as error:
-        _discard(process, channel)
-        detach(order.mountpoint)
-        if isinstance(error, EOFError):
-            raise DefectError(
-                f"{mountpoint}: the worker died before it was ready; with --foreground it says why"
-            ) from None
-        raise MountPointError(
-            f"{mountpoint}: no mount within {timeout_s:g} s ({error}); is the machine overloaded?"
-        ) from error
-    except BaseException:  # Ctrl-C: leave nothing behind
-        _discard(process, channel)
-        detach(order.mountpoint)
+    except BaseException as error:  # Ctrl-C, too, must leave nothing behind
+        process.kill()
+        process.wait()
+        channel.close()
+        if not isinstance(error, MountdError) or isinstance(error, DefectError):
+            detach(order.mountpoint)  # what the worker told of, it has undone; what killed it, it has not
         raise
     return Mount(order.mountpoint, process, channel)
+
+
+def _hand_over(channel: socket.socket, order: Order, timeout_s: float) -> None:
+    """Give the worker its order and wait until the mount answers."""
+    try:
+        contract.send_order(channel, order)
+        contract.receive_answer(channel)
+    except EOFError:
+        raise DefectError(f"{order.mountpoint}: the worker died before it was ready; --foreground shows why") from None
+    except OSError as error:
+        what = f"{order.mountpoint}: no mount within {timeout_s:g} s"
+        raise DefectError(f"{what} ({error}); is the machine overloaded?") from error
 
 
 def is_dead(mountpoint: Path) -> bool:
@@ -255,12 +256,6 @@ def _execute(*, inherit_errors: bool) -> tuple[socket.socket, subprocess.Popen[b
             start_new_session=True,  # Ctrl-C on the terminal is for whoever owns the mount, not for the mount
         )
     return ours, process
-
-
-def _discard(process: subprocess.Popen[bytes], channel: socket.socket) -> None:
-    process.kill()
-    process.wait()
-    channel.close()
 
 
 def _is_ours(path: Path) -> bool:

@@ -22,6 +22,7 @@ from mountd.stores.credentials import Credential
 
 EVERYTHING: Final = "**"
 _CONTROL: Final = ".moorage/"
+PAGE_DEADLINE_S: Final = 20.0  # somebody waits for the listing, and a mistyped address should not cost a minute
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +40,15 @@ class FreezeSource:
 
 
 def freeze(
-    sources: Sequence[FreezeSource], target: Path, *, progress: Callable[[int], None] | None = None
+    sources: Sequence[FreezeSource],
+    target: Path,
+    *,
+    progress: Callable[[int], None] | None = None,
+    deadline_s: float = PAGE_DEADLINE_S,
 ) -> ManifestSummary:
     """List `sources` and write the manifest `target`; `progress` is told how many files were seen so far.
+
+    Each page of a listing comes within `deadline_s`.
 
     Raises:
         NotFoundError: a source matched nothing, or is not there.
@@ -49,18 +56,23 @@ def freeze(
         AccessDeniedError, StoreUnreachableError: as the store says.
     """
     numbers = {url: number for number, url in enumerate(dict.fromkeys(source.url for source in sources))}
-    return write_manifest(target, list(numbers), _files(sources, numbers, progress or _ignore))
+    return write_manifest(target, list(numbers), _files(sources, numbers, progress or _ignore, deadline_s))
 
 
 def freeze_source(
-    text: str, credential: Credential | None, target: Path, progress: Callable[[int], None] | None = None
+    text: str,
+    credential: Credential | None,
+    target: Path,
+    progress: Callable[[int], None] | None = None,
+    deadline_s: float = PAGE_DEADLINE_S,
 ) -> ManifestSummary:
     """Freeze what a user typed: a folder, a container or a part of one, or a single file.
 
     Raises:
         BadInputError: `text` is no source (a manifest is frozen already, and is not accepted here).
     """
-    return freeze([_as_typed(text, credential)], target, progress=progress)
+    source = _as_typed(text, credential, deadline_s)
+    return freeze([source], target, progress=progress, deadline_s=deadline_s)
 
 
 def compile_pattern(pattern: str) -> "re.Pattern[str]":
@@ -73,7 +85,7 @@ def compile_pattern(pattern: str) -> "re.Pattern[str]":
     return re.compile("".join(parts), re.DOTALL)
 
 
-def _as_typed(text: str, credential: Credential | None) -> FreezeSource:
+def _as_typed(text: str, credential: Credential | None, deadline_s: float) -> FreezeSource:
     source = registry.parse_source(text)
     if source.kind == "https":
         if not source.file:
@@ -91,13 +103,13 @@ def _as_typed(text: str, credential: Credential | None) -> FreezeSource:
         return whole
     # A blob's name without '/' at the end may be one object or a folder: the store is asked, and an object wins.
     key = source.prefix.rstrip("/").rpartition("/")[2]
-    if _is_object(f"{folder}/", key, credential):
+    if _is_object(f"{folder}/", key, credential, deadline_s):
         return FreezeSource(f"{folder}/", credential, _literal(key))
     return whole
 
 
-def _is_object(url: str, key: str, credential: Credential | None) -> bool:
-    first = next(iter(registry.open_lister(url, credential).list(key)), None)
+def _is_object(url: str, key: str, credential: Credential | None, deadline_s: float) -> bool:
+    first = next(iter(registry.open_lister(url, credential, deadline_s=deadline_s).list(key)), None)
     return first is not None and first.key == key and not first.is_directory
 
 
@@ -108,12 +120,12 @@ def _literal(name: str) -> str:
 
 
 def _files(
-    sources: Sequence[FreezeSource], numbers: dict[str, int], progress: Callable[[int], None]
+    sources: Sequence[FreezeSource], numbers: dict[str, int], progress: Callable[[int], None], deadline_s: float
 ) -> Iterator[FrozenFile]:
     seen = 0
     for source in sources:
         before = seen
-        for info in _matching(source):
+        for info in _matching(source, deadline_s):
             yield _frozen(source, numbers[source.url], info)
             if not info.is_directory and not info.key.endswith("/"):
                 seen += 1
@@ -122,10 +134,10 @@ def _files(
             raise NotFoundError(_nothing(source))
 
 
-def _matching(source: FreezeSource) -> Iterator[ObjectInfo]:
+def _matching(source: FreezeSource, deadline_s: float) -> Iterator[ObjectInfo]:
     expression = compile_pattern(source.pattern)
     literal = source.pattern.partition("*")[0]
-    for info in registry.open_lister(source.url, source.credential).list(literal):
+    for info in registry.open_lister(source.url, source.credential, deadline_s=deadline_s).list(literal):
         if not (info.key + "/").startswith(_CONTROL) and expression.fullmatch(info.key):
             yield info
 

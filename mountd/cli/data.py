@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import click
 
+from mountd.config import Settings, load
 from mountd.errors import BadInputError
 from mountd.stores.credentials import Credential, from_environment, from_option
 from mountd.units import format_size
@@ -30,17 +31,18 @@ def credential_option(command: _Command) -> _Command:
     )(command)
 
 
-def frozen_source(source: str, credential: Credential | None, folder: Path) -> Path:
-    """Freeze what a user typed into a manifest of its own in `folder`; return its path."""
-    from mountd.freeze import freeze_source
+def frozen_source(source: str, credential: Credential | None, settings: Settings) -> Path:
+    """Freeze what a user typed into a manifest of its own below the cache; return its path."""
+    from mountd.freeze import PAGE_DEADLINE_S, freeze_source
 
     if "://" not in source:
         what = "no such manifest" if not Path(source).exists() else "not a manifest"
         raise BadInputError(f"{source}: {what}; a folder is named by its URL: file://{Path(source).absolute()}")
+    folder = settings.cache_dir / "frozen"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     target = folder / f"{os.getpid()}-{os.urandom(4).hex()}.manifest"
     with counting("freezing") as progress:
-        freeze_source(source, credential, target, progress)
+        freeze_source(source, credential, target, progress, min(PAGE_DEADLINE_S, settings.read_deadline_s))
     return target
 
 
@@ -94,13 +96,12 @@ def verify(manifest: Path) -> None:
 @credential_option
 def download(source: str, directory: Path, *, overwrite: bool, credential: Credential | None) -> None:
     """Put the files of SOURCE, a manifest or a URL, into DIR; a second call fetches only what lacks."""
-    from mountd.config import load
     from mountd.dataset.manifest import Manifest, is_manifest
 
     given = Path(source)
     ours = is_manifest(given)
 
-    manifest = given if ours else frozen_source(source, credential, load().settings.cache_dir / "frozen")
+    manifest = given if ours else frozen_source(source, credential, load().settings)
     try:
         with Manifest.open(manifest) as opened:
             credentials = dict.fromkeys(opened.sources, credential) if credential is not None else {}

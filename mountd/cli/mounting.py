@@ -50,7 +50,7 @@ def mount(
     ours = is_manifest(given)
     reason = client.why_no_fuse()
     if reason is None and not ours:
-        given = frozen_source(source, credential, loaded.cache_dir / "frozen")
+        given = frozen_source(source, credential, loaded)
     mounted = client.start(
         given,
         directory,

@@ -6,6 +6,7 @@ import resource
 import threading
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,10 @@ class Worker:
         _refuse_inside(self.mountpoint, order.manifest, self.settings.cache_dir)
         self.manifest = parts.enter_context(Manifest.open(order.manifest))
         self.metrics = Metrics()
+        deadline_s = self.settings.read_deadline_s
+        count_retry = partial(self.metrics.add, "fetch_retries")
         stores = {
-            url: registry.open_reader(url, order.credentials.get(url), deadline_s=self.settings.read_deadline_s)
+            url: registry.open_reader(url, order.credentials.get(url), deadline_s=deadline_s, on_retry=count_retry)
             for url in self.manifest.sources
         }
         in_place = self.settings.cache == "auto"
@@ -53,7 +56,6 @@ class Worker:
             self.settings, on_disk=not (in_place and all(each.in_place for each in stores.values()))
         )
         parts.callback(self.cache.close)
-        deadline_s = self.settings.read_deadline_s
         fetcher = Fetcher(stores, self.cache, self.metrics, ahead_threads=_AHEAD_THREADS, deadline_s=deadline_s)
         parts.enter_context(fetcher)
         reader = Reader(self.manifest, stores, fetcher, self.metrics, in_place=in_place)

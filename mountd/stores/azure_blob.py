@@ -1,8 +1,8 @@
 """An Azure Blob container through Microsoft's SDK: listings, writes, deletes, and reads of names obstore cannot address.
 
 Listings come page by page. A write puts small data in one request and larger data in blocks that a commit makes visible at
-once; each request carries an MD5 that the service checks, the whole object's MD5 is stored with it, and afterwards the
-service is asked what it has. The SDK's own retries are off: one deadline, in `retry`, covers a request.
+once; each request carries an MD5 that the service checks, and the whole object's MD5 is stored with it, so that a listing
+tells later what was sent. The SDK's own retries are off: one deadline, in `retry`, covers a request.
 
 Invariants: without `overwrite` the service itself refuses to replace an object (If-None-Match); a half-written object is
 never visible; messages are made of statuses and service codes only, because the SDK's texts hold URLs and signatures.
@@ -14,6 +14,7 @@ import os
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from uuid import uuid4
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _Timeouts = dict[str, Any]  # keywords for the SDK's transport
+_Answer = dict[str, Any]  # headers of an answer as the SDK names them
 
 _CONNECT_S = 5.0
 _CONNECTIONS = 64
@@ -135,20 +137,12 @@ class AzureBlobStore:
         return self._ask(self.url + key, attempt, pinned=bool(etag))
 
     def write(self, key: str, source: Path | bytes, *, overwrite: bool = False) -> ObjectInfo:
-        """Store a file or bytes under `key` and return what the service says of it afterwards."""
+        """Store a file or bytes under `key`, each part checked by the service; return what it answered."""
         check_process(self._process_id)
         if isinstance(source, bytes):
-            digest, size = self._put(key, source, overwrite=overwrite), len(source)
-        else:
-            with translated(str(source)), source.open("rb") as stream:
-                size = os.fstat(stream.fileno()).st_size
-                digest = self._write_file(key, stream, size, overwrite=overwrite)
-        info = self._stat(key)
-        if (info.size, info.md5) != (size, digest):
-            raise CorruptDataError(
-                f"{self.url}{key}: is not what was sent ({info.size} bytes of {size}); write it again"
-            )
-        return info
+            return self._put(key, source, overwrite=overwrite)
+        with translated(str(source)), source.open("rb") as stream:
+            return self._write_file(key, stream, os.fstat(stream.fileno()).st_size, overwrite=overwrite)
 
     def delete(self, key: str) -> None:
         """Remove the blob and its snapshots, if it is there."""
@@ -171,7 +165,7 @@ class AzureBlobStore:
         blob = self._client.get_blob_client(self._full(key))
         return self._info(self._ask(self.url + key, lambda timeouts: blob.get_blob_properties(**timeouts)))
 
-    def _write_file(self, key: str, stream: BinaryIO, size: int, *, overwrite: bool) -> bytes:
+    def _write_file(self, key: str, stream: BinaryIO, size: int, *, overwrite: bool) -> ObjectInfo:
         if size > _BLOCK_BYTES:
             return self._put_blocks(key, stream, size, overwrite=overwrite)
         data = stream.read(size + 1)
@@ -179,21 +173,20 @@ class AzureBlobStore:
             raise _moved(stream)
         return self._put(key, data, overwrite=overwrite)
 
-    def _put(self, key: str, data: bytes, *, overwrite: bool) -> bytes:
+    def _put(self, key: str, data: bytes, *, overwrite: bool) -> ObjectInfo:
         digest = hashlib.md5(data, usedforsecurity=False).digest()
         blob = self._client.get_blob_client(self._full(key))
         settings = ContentSettings(content_md5=bytearray(digest))
 
-        def attempt(timeouts: _Timeouts) -> object:
+        def attempt(timeouts: _Timeouts) -> _Answer:
             size = len(data)
             return blob.upload_blob(
                 data, length=size, overwrite=overwrite, content_settings=settings, validate_content=True, **timeouts
             )
 
-        self._commit(key, attempt, len(data), digest)
-        return digest
+        return self._commit(key, attempt, len(data), digest)
 
-    def _put_blocks(self, key: str, stream: BinaryIO, size: int, *, overwrite: bool) -> bytes:
+    def _put_blocks(self, key: str, stream: BinaryIO, size: int, *, overwrite: bool) -> ObjectInfo:
         if not overwrite:
             self._refuse_existing(key)
         blob = self._client.get_blob_client(self._full(key))
@@ -209,13 +202,12 @@ class AzureBlobStore:
             self._ask(self.url + key, stage)
         settings = ContentSettings(content_md5=bytearray(digest.digest()))
         only_new: dict[str, Any] = {} if overwrite else {"match_condition": MatchConditions.IfMissing}
-        self._commit(
+        return self._commit(
             key,
             lambda timeouts: blob.commit_block_list(blocks, content_settings=settings, **only_new, **timeouts),
             size,
             digest.digest(),
         )
-        return digest.digest()
 
     def _refuse_existing(self, key: str) -> None:
         """Fail before the bytes are sent, not after; the commit's own condition is what counts."""
@@ -225,23 +217,25 @@ class AzureBlobStore:
             return
         raise DestinationExistsError(_exists(self.url + key))
 
-    def _commit(self, key: str, attempt: Callable[[_Timeouts], object], size: int, digest: bytes) -> None:
+    def _commit(self, key: str, attempt: Callable[[_Timeouts], _Answer], size: int, digest: bytes) -> ObjectInfo:
         """Ask for what makes an object visible; if that is asked twice, the first answer may only have been lost."""
         attempts = 0
 
-        def counted(timeouts: _Timeouts) -> object:
+        def counted(timeouts: _Timeouts) -> _Answer:
             nonlocal attempts
             attempts += 1
             return attempt(timeouts)
 
         try:
-            self._ask(self.url + key, counted)
+            told = self._ask(self.url + key, counted)
         except DestinationExistsError:
             if attempts == 1:
                 raise
             info = self._stat(key)
             if (info.size, info.md5) != (size, digest):
                 raise
+            return info
+        return ObjectInfo(key, size, normal_etag(told["etag"]), _nanoseconds(told["last_modified"]), md5=digest)
 
     def _ask(self, name: str, attempt: Callable[[_Timeouts], T], *, pinned: bool = False) -> T:
         check_process(self._process_id)
@@ -264,10 +258,14 @@ class AzureBlobStore:
             key=blob.name.removeprefix(self._source.prefix),
             size=blob.size or 0,
             etag=normal_etag(blob.etag),
-            mtime_ns=int(blob.last_modified.timestamp()) * 1_000_000_000,
+            mtime_ns=_nanoseconds(blob.last_modified),
             is_directory=metadata.get("hdi_isfolder", "").lower() == "true",
             md5=bytes(blob.content_settings.content_md5) if blob.content_settings.content_md5 else None,
         )
+
+
+def _nanoseconds(modified: datetime) -> int:
+    return int(modified.timestamp()) * 1_000_000_000  # the service tells whole seconds
 
 
 def _sdk_credential(found: Credential, account: str) -> Any:

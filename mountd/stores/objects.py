@@ -56,10 +56,11 @@ class ObjectReader:
         *,
         deadline_s: float,
         remedy: str,
+        on_retry: Callable[[], None] | None,
         fallback: Callable[[], RangeReader] | None = None,
     ) -> None:
         self._source, self._clients, self._deadline_s = source, clients, deadline_s
-        self._remedy, self._fallback = remedy, fallback
+        self._remedy, self._fallback, self._on_retry = remedy, fallback, on_retry
 
     def __repr__(self) -> str:
         return f"ObjectReader({self.url!r})"
@@ -83,7 +84,13 @@ class ObjectReader:
         if not _addressable(wanted.key):
             return self._read_odd(key, wanted)
         deadline, least_s = Deadline(self._deadline_s), self._clients.least_s
-        return retry(wanted.name, lambda limit_s: self._attempt(wanted, limit_s), deadline, least_s=least_s)
+        return retry(
+            wanted.name,
+            lambda limit_s: self._attempt(wanted, limit_s),
+            deadline,
+            least_s=least_s,
+            on_retry=self._on_retry,
+        )
 
     def _attempt(self, wanted: _Wanted, limit_s: float) -> Buffer:
         within = Deadline(limit_s)
@@ -175,7 +182,9 @@ class HttpsLister:
 _WEB_REMEDY = "Moorage sends no credential to web servers; use a public address or an Azure container"
 
 
-def open_blob(source: Source, credential: Credential | None, *, deadline_s: float) -> ObjectReader:
+def open_blob(
+    source: Source, credential: Credential | None, *, deadline_s: float, on_retry: Callable[[], None] | None = None
+) -> ObjectReader:
     """A reader of the blobs below `source`.
 
     Raises:
@@ -209,12 +218,15 @@ def open_blob(source: Source, credential: Credential | None, *, deadline_s: floa
 
         return AzureBlobStore(source, credential, deadline_s=deadline_s)
 
-    return ObjectReader(source, Clients(make, deadline_s), deadline_s=deadline_s, remedy=REMEDY, fallback=fallback)
+    return ObjectReader(
+        source, Clients(make, deadline_s), deadline_s=deadline_s, remedy=REMEDY, on_retry=on_retry, fallback=fallback
+    )
 
 
-def open_https(source: Source, *, deadline_s: float) -> ObjectReader:
+def open_https(source: Source, *, deadline_s: float, on_retry: Callable[[], None] | None = None) -> ObjectReader:
     """A reader of a web server's files below `source`."""
-    return ObjectReader(source, _https_clients(source, deadline_s), deadline_s=deadline_s, remedy=_WEB_REMEDY)
+    clients = _https_clients(source, deadline_s)
+    return ObjectReader(source, clients, deadline_s=deadline_s, remedy=_WEB_REMEDY, on_retry=on_retry)
 
 
 def _https_clients(source: Source, deadline_s: float) -> Clients:

@@ -29,6 +29,8 @@ from mountd.log import redact
 from mountd.stores.base import Lister, RangeReader, Writer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mountd.stores.credentials import Credential
 
 Kind = Literal["file", "blob", "https", "memory"]
@@ -103,16 +105,25 @@ def parse_source(text: str) -> Source:
     raise BadInputError(_no_scheme(text, scheme))
 
 
-def open_reader(url: str, credential: "Credential | None", *, deadline_s: float = 60) -> RangeReader:
-    """A reader of the objects below the base URL `url`; each read ends within `deadline_s`."""
+def open_reader(
+    url: str,
+    credential: "Credential | None",
+    *,
+    deadline_s: float = 60,
+    on_retry: "Callable[[], None] | None" = None,
+) -> RangeReader:
+    """A reader of the objects below the base URL `url`; each read ends within `deadline_s`.
+
+    `on_retry` is called, by any thread, whenever a request is asked again.
+    """
     source = _base(url)
     if source.kind in {"file", "memory"}:
         return _local_or_memory(source)
     from mountd.stores import objects
 
     if source.kind == "blob":
-        return objects.open_blob(source, credential, deadline_s=deadline_s)
-    return objects.open_https(source, deadline_s=deadline_s)
+        return objects.open_blob(source, credential, deadline_s=deadline_s, on_retry=on_retry)
+    return objects.open_https(source, deadline_s=deadline_s, on_retry=on_retry)
 
 
 def open_lister(url: str, credential: "Credential | None", *, deadline_s: float = 60) -> Lister:
@@ -287,5 +298,7 @@ def _no_scheme(text: str, scheme: str) -> str:
 
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mountd.stores.local import LocalStore
     from mountd.stores.memory import MemoryStore

@@ -75,10 +75,12 @@ def retry(
     backoff: Backoff = Backoff(),
     sleep: Callable[[float], None] = time.sleep,
     draw: Callable[[], float] = random.random,
+    on_retry: Callable[[], None] | None = None,
 ) -> T:
     """Return `attempt(seconds it may take)`, asking again while it raises `TransientError`.
 
-    An attempt takes `attempt_limit_s` at most, and none starts when less than `least_s` is left.
+    An attempt takes `attempt_limit_s` at most, and none starts when less than `least_s` is left. `on_retry` is called
+    before each attempt but the first: somebody counts.
 
     Raises:
         StoreUnreachableError: the deadline is over, or the service asks to wait beyond it.
@@ -86,6 +88,8 @@ def retry(
     """
     failures, reason = 0, "no time for an attempt"
     while deadline.remaining_s >= least_s:
+        if failures and on_retry is not None:
+            on_retry()
         try:
             return attempt(min(attempt_limit_s, deadline.remaining_s))
         except TransientError as error:
