@@ -4,7 +4,6 @@ import re
 import subprocess
 from pathlib import Path
 
-
 UNIT = Path(__file__).parents[1] / "systemd" / "mountd@.service"
 
 # Options after which the service runs in a mount namespace of its own, as systemd.exec(5) lists them.

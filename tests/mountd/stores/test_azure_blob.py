@@ -131,7 +131,7 @@ def test_a_lost_answer_to_a_write_is_no_conflict(azurite: Azurite, container: st
     digest = md5(data, usedforsecurity=False).digest()
     blob, calls = store._client.get_blob_client("file"), list[int]()
 
-    def lost(timeouts: dict[str, Any]) -> object:
+    def lost(timeouts: dict[str, Any]) -> dict[str, Any]:
         calls.append(1)
         blob.upload_blob(data, overwrite=False, **timeouts)
         raise ServiceResponseError("Connection broken")
