@@ -1,11 +1,13 @@
 """Fixtures shared by all tests."""
 
+import logging
 import os
 from collections.abc import Generator, Iterator
 
 import pytest
 
 from tests.support.azurite import Azurite
+from tests.support.mounts import mounts_below
 
 
 @pytest.fixture(scope="session")
@@ -13,6 +15,20 @@ def azurite() -> Iterator[Azurite]:
     """A Blob server of this test process's own; it fails, and does not skip, where it is not installed."""
     with Azurite.start() as server:
         yield server
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """After each test: no warning of ours that it did not expect (and clear), and no mount below its folder."""
+    folder = request.getfixturevalue("tmp_path") if "tmp_path" in request.fixturenames else None
+    yield
+    unexpected = [each.getMessage() for each in caplog.get_records("call") if _is_ours(each)]
+    assert unexpected == []
+    assert folder is None or mounts_below(folder) == set()
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING and record.name.partition(".")[0] in {"mountd", "runtime"}
 
 
 @pytest.hookimpl(wrapper=True)
