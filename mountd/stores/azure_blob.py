@@ -38,8 +38,8 @@ from mountd.log import RedactingFilter
 from mountd.stores.base import Buffer, ObjectInfo, check_process, normal_etag
 from mountd.stores.credentials import REMEDY, Credential, resolve
 from mountd.stores.local_listing import translated
-from mountd.stores.registry import Source
 from mountd.stores.retry import Deadline, TransientError, parse_retry_after, retry
+from mountd.stores.source import Source
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential

@@ -23,8 +23,8 @@ from mountd.errors import BadInputError, DataChangedError, HostilePathError
 from mountd.stores.base import Buffer, ObjectInfo, RangeReader, normal_etag
 from mountd.stores.clients import NO_RETRIES, Clients, RangeIgnoredError, Translated
 from mountd.stores.credentials import REMEDY, Credential, resolve
-from mountd.stores.registry import Source
 from mountd.stores.retry import Deadline, TransientError, retry
+from mountd.stores.source import Source
 
 if TYPE_CHECKING:
     from obstore import GetOptions, GetResult, ObjectMeta
