@@ -38,7 +38,7 @@ from mountd.log import RedactingFilter
 from mountd.stores.base import Buffer, ObjectInfo, check_process, normal_etag
 from mountd.stores.credentials import REMEDY, Credential, resolve
 from mountd.stores.local_listing import translated
-from mountd.stores.retry import Deadline, TransientError, parse_retry_after, retry
+from mountd.stores.retry import NO_ANSWER, Deadline, TransientError, parse_retry_after, retry
 from mountd.stores.source import Source
 
 if TYPE_CHECKING:
@@ -324,7 +324,7 @@ def _network_reason(error: AzureError) -> str:
         ("Connection refused", "the connection was refused"),
         ("NameResolutionError", "the host name was not found"),
         ("Name or service not known", "the host name was not found"),
-        ("timed out", "no answer in time"),
+        ("timed out", NO_ANSWER),
     )
     return next((said for sign, said in signs if sign in text), "the connection failed or broke off")
 

@@ -18,7 +18,7 @@ from obstore import exceptions as obstore_errors
 
 from mountd.errors import AccessDeniedError, BadInputError, DataChangedError, MountdError, NotFoundError
 from mountd.stores.base import check_process
-from mountd.stores.retry import TransientError
+from mountd.stores.retry import NO_ANSWER, NO_TIME, TransientError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,8 +37,8 @@ _SIGNS = (
     ("dns error", "the host name was not found"),
     ("InvalidCertificate", "the certificate is not valid"),
     ("kind: Connect", "no connection"),
-    ("TimedOut", "no answer in time"),
-    ("kind: Timeout", "no answer in time"),
+    ("TimedOut", NO_ANSWER),
+    ("kind: Timeout", NO_ANSWER),
     ("kind: Interrupted", "the connection broke off"),
     ("UnexpectedRange", "another range came than was asked for"),
 )
@@ -73,7 +73,7 @@ class Clients:
             if (timeout_s := self._deadline_s * share) <= limit_s * 1.02:
                 # Two threads may make the same client at once: one of the two is kept, the other does no harm.
                 return self._made.get(timeout_s) or self._made.setdefault(timeout_s, self._new(timeout_s))
-        raise TransientError("no time for another attempt")
+        raise TransientError(NO_TIME)
 
     @property
     def least_s(self) -> float:

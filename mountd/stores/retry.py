@@ -21,6 +21,9 @@ from mountd.errors import StoreUnreachableError
 T = TypeVar("T")
 
 _LEAST_S = 0.05  # less is not worth an attempt
+NO_ANSWER = "no answer in time"
+NO_TIME = "no time for another attempt"
+_OUT_OF_TIME = {NO_ANSWER, NO_TIME}
 _LEAST_PAUSE_S = 0.01  # a draw of 0 must not become a busy loop
 
 
@@ -93,7 +96,10 @@ def retry(
         try:
             return attempt(min(attempt_limit_s, deadline.remaining_s))
         except TransientError as error:
-            failures, reason, asked_s = failures + 1, error.reason, error.retry_after_s
+            # The last attempts have little time; that they ran out of it says less than why the others failed.
+            if not failures or error.reason not in _OUT_OF_TIME:
+                reason = error.reason
+            failures, asked_s = failures + 1, error.retry_after_s
         if asked_s is not None and asked_s >= deadline.remaining_s:
             reason += f"; the service asks to wait {asked_s:.0f} s"
             break

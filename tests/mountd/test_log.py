@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from mountd.log import HIDDEN, close_log, open_log, redact
 
+pytestmark = pytest.mark.warns
+
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 LINE = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z "
 

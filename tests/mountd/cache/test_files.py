@@ -121,6 +121,7 @@ def test_a_disk_slower_than_the_network_drops_extents_and_blocks_nobody(tmp_path
         assert cache.get(key(f"{number}")) == content(f"{number}", 0, SIZE)
 
 
+@pytest.mark.warns
 def test_a_folder_that_vanishes_reaches_no_reader(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     cache = FileCache(tmp_path / "cache", LIMIT, 1 << 20)
     put(cache, "a")
@@ -132,7 +133,6 @@ def test_a_folder_that_vanishes_reaches_no_reader(tmp_path: Path, caplog: pytest
     cache.close()
     assert cache.get(key("b")) is None
     assert [record.message for record in caplog.records if "reads go on" in record.message] != []
-    caplog.clear()
 
 
 def test_a_folder_that_others_may_write_to_is_refused(tmp_path: Path) -> None:

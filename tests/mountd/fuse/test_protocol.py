@@ -95,6 +95,7 @@ def test_bytes_that_are_no_request_raise_one_error_only(data: bytes) -> None:
     assert len(request.body) == len(data) - 40
 
 
+@pytest.mark.warns
 @settings(max_examples=400, deadline=None)
 @given(
     opcode=st.integers(0, 60) | st.sampled_from(Opcode),
@@ -126,6 +127,7 @@ def test_lookup_tells_attributes_that_hold_for_ever(served: Served) -> None:
     assert (mtime_s, nanoseconds) == (3, 7)
 
 
+@pytest.mark.warns
 def test_what_is_not_there_is_enoent(served: Served) -> None:
     assert served.ask(Opcode.LOOKUP, ROOT, b"nope\0")[0] == errno.ENOENT
     assert served.ask(Opcode.GETATTR, 10_000)[0] == errno.ENOENT
@@ -199,6 +201,7 @@ def test_a_read_is_never_shorter_than_the_file_allows(
         )
 
 
+@pytest.mark.warns
 @pytest.mark.parametrize(
     ("failure", "code"),
     [
@@ -214,7 +217,6 @@ def test_a_failed_read_is_its_errno(
     served.store.failure = failure
     assert served.ask(Opcode.READ, served.node("d/b"), read_body(0, 100)) == (code, b"")
     assert len(caplog.records) == 1
-    caplog.clear()
 
 
 def test_every_error_of_the_tree_has_an_errno_and_an_exit_code() -> None:

@@ -159,6 +159,7 @@ def test_a_small_file_costs_one_request_of_its_own_size(manifest: Manifest, stor
     assert store.asked == [("under", 0, E - 1)]
 
 
+@pytest.mark.warns
 def test_a_changed_file_is_logged_once_however_often_it_is_read(
     manifest: Manifest, store: FakeStore, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -171,4 +172,3 @@ def test_a_changed_file_is_logged_once_however_often_it_is_read(
             with pytest.raises(DataChangedError):
                 files.read(entry.inode, 0, 1)
     assert [record.getMessage() for record in caplog.records] == ["read failed: test://store/one: changed"]
-    caplog.clear()

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mountd.errors import BadInputError, StoreUnreachableError
-from mountd.stores.retry import Backoff, Deadline, TransientError, parse_retry_after, retry
+from mountd.stores.retry import NO_ANSWER, Backoff, Deadline, TransientError, parse_retry_after, retry
 
 
 class World:
@@ -92,3 +92,14 @@ def test_retry_after_is_seconds_or_a_date() -> None:
     assert parse_retry_after(formatdate(1_600_000_000, usegmt=True), now_s=1_700_000_000) == 0
     for nothing in (None, "", "soon", "-3", "²"):
         assert parse_retry_after(nothing) is None
+
+
+def test_running_out_of_time_at_the_end_does_not_hide_why_it_failed_before() -> None:
+    world, reasons = World(), iter(["HTTP 503", NO_ANSWER])
+
+    def attempt(_: float) -> None:
+        world.now_s += 0.98
+        raise TransientError(next(reasons))
+
+    with pytest.raises(StoreUnreachableError, match=r"HTTP 503 \(2 attempts"):
+        retry("x", attempt, Deadline(2, world.clock), sleep=world.sleep, draw=lambda: 0.0)
