@@ -23,7 +23,7 @@ from mountd.processes import ProcessId
 from mountd.records import MountRecord
 from mountd.stores.credentials import SECRET_VARIABLES, Credential
 
-__all__ = ["Mount", "MountRecord", "detach", "is_dead", "mounts", "start", "status", "stop", "sweep", "why_no_fuse"]
+__all__ = ["Mount", "MountRecord", "detach", "mounts", "start", "status", "stop", "sweep", "why_no_fuse"]
 
 _STATUS_TIMEOUT_S = 10.0
 _END_TIMEOUT_S = 10.0
@@ -51,6 +51,10 @@ class Mount:
     def fileno(self) -> int:
         """The worker's lifeline: at its end when the worker is."""
         return self._channel.fileno()
+
+    def wait(self) -> int:
+        """Wait for the end of the worker; its exit code, negative for a signal."""
+        return self._process.wait()
 
     def status(self) -> dict[str, Any]:
         """As the function `status`."""
@@ -147,13 +151,6 @@ def _hand_over(channel: socket.socket, order: Order, timeout_s: float) -> None:
     except OSError as error:
         what = f"{order.mountpoint}: no mount within {timeout_s:g} s"
         raise DefectError(f"{what} ({error}); is the machine overloaded?") from error
-
-
-def is_dead(mountpoint: Path) -> bool:
-    """True if a mount of ours is on `mountpoint` and nobody serves it any more."""
-    path = mounting.resolve(mountpoint)
-    record = records.find(path)
-    return _is_ours(path) and (record is None or not record.alive)
 
 
 def mounts() -> list[MountRecord]:

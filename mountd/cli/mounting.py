@@ -142,8 +142,9 @@ def _stay(mounted: Mount) -> int:
         ready = {key.fileobj for key, _ in selector.select()}
     signal.set_wakeup_fd(old)
     notify.stopping()
-    died = reading not in ready and client.is_dead(mounted.mountpoint)
+    code = 0 if reading in ready else mounted.wait()  # 0: somebody has unmounted it
     mounted.stop(_STOP_WAIT_S)
-    if died:
-        raise MountPointError(f"{mounted.mountpoint}: the worker died; its log is above. Mount again")
+    if code:
+        how = f"by signal {-code}" if code < 0 else f"with code {code}"
+        raise MountPointError(f"{mounted.mountpoint}: the worker died ({how}), its log is above; mount again")
     return 0
