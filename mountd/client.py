@@ -184,6 +184,7 @@ def stop(mountpoint: Path, *, force: bool = False, timeout_s: float = 30) -> boo
 
     Raises:
         NotFoundError: no mount of Moorage is there.
+        MountPointError: the worker lives and does not answer (not with `force`).
     """
     path = mounting.resolve(mountpoint)
     record = records.find(path)
@@ -193,18 +194,26 @@ def stop(mountpoint: Path, *, force: bool = False, timeout_s: float = 30) -> boo
     except NotFoundError:
         if record is None and not _is_ours(path):
             raise
-        detach(path)
+        _clear(path, record, force=force)
         return False
     except MountPointError:
         if not force:
             raise
-        if record is not None:
-            record.worker.kill()
-        detach(path)
+        _clear(path, record, force=True)
         return True
     if record is not None and (force or not answer.get("busy")):
         _wait_for_end(record.worker)
     return bool(answer.get("busy"))
+
+
+def _clear(path: Path, record: MountRecord | None, *, force: bool) -> None:
+    """Detach the mount of a worker that is dead, is dying, or (with `force`) is to be killed."""
+    if record is not None:
+        if force:
+            record.worker.kill()
+        if not _wait_for_end(record.worker):
+            raise MountPointError(f"{path}: its worker (process {record.pid}) lives and does not answer; use --force")
+    detach(path)
 
 
 def detach(mountpoint: Path) -> None:
@@ -260,7 +269,10 @@ def _is_ours(path: Path) -> bool:
     return entry is not None and entry.fs_type == mounting.FS_TYPE
 
 
-def _wait_for_end(worker: ProcessId) -> None:
+def _wait_for_end(worker: ProcessId) -> bool:
     end = time.monotonic() + _END_TIMEOUT_S
-    while worker.is_alive() and time.monotonic() < end:
+    while worker.is_alive():
+        if time.monotonic() > end:
+            return False
         time.sleep(0.01)  # not our child, so there is nothing to wait on
+    return True

@@ -305,6 +305,18 @@ class TestEnd:
         assert mounting.find(tmp_path / "owned") is None
         assert records.find(tmp_path / "owned") is None
 
+    def test_a_worker_that_lost_its_socket_is_named_and_force_ends_it(
+        self, mount: client.Mount, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(client, "_END_TIMEOUT_S", 0.1)
+        (records.folder_of(mount.mountpoint) / "control").unlink()
+        with pytest.raises(MountPointError, match=f"process {mount.pid}.*--force"):
+            client.stop(mount.mountpoint)
+        monkeypatch.undo()
+        client.stop(mount.mountpoint, force=True)
+        assert mounting.find(mount.mountpoint) is None
+        assert not is_running_child(mount)
+
     def test_a_stopped_mount_is_not_found(self, mount: client.Mount) -> None:
         mount.stop()
         with pytest.raises(NotFoundError, match="no mount of Moorage"):
