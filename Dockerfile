@@ -1,12 +1,13 @@
 # Moorage as a container's entrypoint: inputs are mounted, the command runs, outputs are uploaded.
 #
 #   docker build -t moorage .
-#   docker run --device /dev/fuse --cap-add SYS_ADMIN -v "$PWD:/job" moorage \
+#   docker run --device /dev/fuse --cap-add SYS_ADMIN -v "$PWD:$PWD" -w "$PWD" moorage \
 #       run --input data=images:mount --output model=store/models:upload -- python train.py
 #
 # Where AppArmor is on (Ubuntu), mounting also needs --security-opt apparmor=unconfined. Without these flags everything
 # works all the same: the inputs are downloaded instead of mounted, and one line says so.
-# The workspace is the .moorage folder in /job; secrets come in by --env-file, never on the command line.
+# The workspace is the .moorage folder where it starts (-w), and local datastores are named by path, so the folder is mounted
+# at its own path; secrets come in by --env-file, never on the command line.
 
 FROM python:3.12-slim
 

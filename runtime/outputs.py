@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from mountd.errors import BadInputError
+from runtime.catalog import check_name as check_dataset_name
 from runtime.consumption import check_name
 from runtime.errors import AlreadyRegisteredError, UserErrorException
 from runtime.workspace import WorkspaceFolder
@@ -31,6 +32,8 @@ DEFAULT_DATASTORE = "workspaceblobstore"
 DEFAULT_PATH = "dataset/{run-id}/{output-name}"
 _CONTROL_FOLDER = ".moorage"
 _COMPARE_BYTES = 8 << 20
+_PLACEHOLDERS = ("{run-id}", "{output-name}")
+_PLACEHOLDER = re.compile(r"\{[^{}]*\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,10 @@ class OutputSpec:
             raise UserErrorException(f"output '{self.name}': no mode {self.mode!r}; use upload")
         if any(part in {".", "..", _CONTROL_FOLDER} for part in self.path.split("/")):
             raise UserErrorException(f"output '{self.name}': {self.path!r} is no place in a datastore; name a folder")
+        if unknown := [found for found in _PLACEHOLDER.findall(self.path) if found not in _PLACEHOLDERS]:
+            raise UserErrorException(f"output '{self.name}': {unknown[0]} is none of {', '.join(_PLACEHOLDERS)}")
+        if self.register_as is not None:
+            check_dataset_name(self.register_as)  # now, and not when the job has run for hours
 
     @property
     def token(self) -> str:

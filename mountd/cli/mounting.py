@@ -71,18 +71,22 @@ def mount(
 
 @click.command()
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--force", is_flag=True, help="Do not wait for readers; clean up after a dead owner, too.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Do not wait for readers; clean up after all dead owners and workers of this user, too.",
+)
 def unmount(directory: Path, *, force: bool) -> None:
     """End the mount on DIR, a dead one too; waits up to 10 s for readers, then detaches it."""
-    if force:
-        for line in client.sweep():
-            click.echo(f"mountd: {line}", err=True)
+    swept = client.sweep() if force else []
+    for line in swept:
+        click.echo(f"mountd: {line}", err=True)
     try:
         busy = client.stop(directory, force=force, timeout_s=_STOP_WAIT_S)
     except NotFoundError:
-        if not force:
+        if not swept:
             raise
-        return  # `sweep` has done it, or it was done before
+        return  # it was among what was swept
     if busy and not force:
         click.echo(f"mountd: {directory}: still in use: detached, and served to those who have files open", err=True)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from mountd.errors import MountdError
+from mountd.errors import DestinationExistsError, MountdError
 from runtime import outputs
 from runtime.errors import AzureMLException, JobError, UserErrorException
 from runtime.job import processes, runs
@@ -44,8 +44,13 @@ def _finish(workspace: WorkspaceFolder, record: RunRecord, output: OutputRecord,
             stored = outputs.upload_output(workspace, spec, record.run_id, Path(output.folder), again=again)
             output = replace(output, state="stored", files=stored.files, bytes=stored.size_bytes, error=None)
         if spec.register_as:
+            if not output.files:
+                raise UserErrorException(f"it is empty: the command wrote nothing to ${output.name}")
             registered = outputs.register_output(workspace, spec, record.run_id)
             output = replace(output, state="registered", registered=registered, error=None)
+    except DestinationExistsError as error:
+        hint = "with {run-id} in its path, each run has a place of its own"
+        output = replace(output, state="failed", error=f"{' '.join(str(error).split())}; {hint}")
     except (MountdError, AzureMLException, OSError) as error:
         state = "stored" if output.state == "stored" else "failed"
         output = replace(output, state=state, error=" ".join(str(error).split()))

@@ -25,7 +25,7 @@ INPUTS_VARIABLE = "AZUREML_DATASET_ENVIRONMENT_VARS"
 OUTPUTS_VARIABLE = "AZUREML_DATASET_FILE_OUTPUTS"
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _TOKENS = re.compile(
-    rf"(?P<kind>{INPUT_TOKEN}|{OUTPUT_TOKEN}):(?P<name>{_NAME})|\{{(?P<group>inputs|outputs)\.(?P<member>[^{{}}]*)\}}"
+    rf"(?P<kind>{INPUT_TOKEN}|{OUTPUT_TOKEN}):(?P<name>{_NAME})|\{{(?P<group>inputs?|outputs?)\.(?P<member>[^{{}}]*)\}}"
 )
 
 
@@ -202,8 +202,8 @@ def _replace_tokens(element: str, values: Mapping[tuple[str, str], str]) -> str:
         name = match["name"] or match["member"]
         group = match["group"] or ("inputs" if match["kind"] == INPUT_TOKEN else "outputs")
         if (group, name) not in values:
-            known = ", ".join(f"'{known}'" for of, known in values if of == group) or "none"
-            raise UserErrorException(f"{match[0]!r} in the command: the job's {group} are {known}")
+            known = ", ".join(f"{{{of}.{known}}}" for of, known in values) or "none"
+            raise UserErrorException(f"{match[0]!r} in the command: the job's inputs and outputs are {known}")
         return values[group, name]
 
     return _TOKENS.sub(value, element)

@@ -72,6 +72,7 @@ def test_a_folder_is_mounted_asked_and_unmounted(mountd: Command, tree: Path) ->
     assert (done.returncode, done.stderr) == (0, "")
     assert "no mount of Moorage" in mountd.fails(4, "unmount", mountd.mountpoint)
     assert "no mount of Moorage" in mountd.fails(4, "status", mountd.mountpoint)
+    assert "no mount of Moorage" in mountd.fails(4, "unmount", "--force", mountd.mountpoint)
 
 
 @pytest.mark.fuse

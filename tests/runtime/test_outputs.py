@@ -6,6 +6,7 @@ import pytest
 
 from mountd.errors import BadInputError, DestinationExistsError
 from runtime import outputs
+from runtime.errors import UserErrorException
 from runtime.outputs import OutputSpec, Stored
 from runtime.workspace import WorkspaceFolder, init
 from tests.support.content import content, make_tree
@@ -122,3 +123,12 @@ def test_a_second_attempt_keeps_only_the_very_same_bytes(
         assert target.read_bytes() == there
     else:
         assert outputs.upload_output(workspace, spec, "r", folder, again=True) == Stored(3, 5010)
+
+
+@pytest.mark.parametrize(
+    ("path", "register_as", "match"),
+    [("models/{runid}", None, r"\{runid\} is none of \{run-id\}"), ("models", "a@1", "'a@1' is no name for a dataset")],
+)
+def test_a_mistake_in_an_output_is_found_before_anything_runs(path: str, register_as: str | None, match: str) -> None:
+    with pytest.raises(UserErrorException, match=match):
+        OutputSpec("model", path=path, register_as=register_as)

@@ -103,10 +103,19 @@ def test_what_is_no_token_stays_as_it_is(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "token", ["{inputs.no}", "{outputs.no}", "DatasetConsumptionConfig:no", "DatasetOutputConfig:d", "{inputs.}"]
+    "token",
+    [
+        "{input.d}",
+        "{output.d}",
+        "{inputs.no}",
+        "{outputs.no}",
+        "DatasetConsumptionConfig:no",
+        "DatasetOutputConfig:d",
+        "{inputs.}",
+    ],
 )
 def test_a_token_of_nothing_is_an_error_that_names_what_there_is(token: str) -> None:
-    with pytest.raises(UserErrorException, match=r"in the command: the job's (inputs are 'd'|outputs are none)"):
+    with pytest.raises(UserErrorException, match=r"in the command: the job's inputs and outputs are \{inputs\.d\}"):
         laid_out(token, inputs=(InputSpec("d", "x"),))
 
 
