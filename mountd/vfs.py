@@ -27,7 +27,7 @@ class FileSystem:
     def __init__(self, manifest: Manifest, reader: Reader) -> None:
         self._manifest, self._reader = manifest, reader
         self._lock = threading.Lock()
-        # A stream of reads asks for the same entry again and again; a page of the manifest costs more than this.
+        # What was looked up is read next, and a stream asks for the same entry again and again.
         self._entries: LRUCache[int, Entry] = LRUCache(_ENTRIES_KEPT)
         self._complaints: LRUCache[int, str] = LRUCache(_COMPLAINTS_KEPT)
 
@@ -41,6 +41,7 @@ class FileSystem:
         entry = self._manifest.lookup(parent, name)
         if entry is None:
             raise NotFoundError(f"{name!r}: not in the dataset")
+        self._keep(entry)
         return entry
 
     def entry(self, inode: int) -> Entry:
@@ -51,8 +52,7 @@ class FileSystem:
             entry = self._manifest.entry(inode)
             if entry is None:
                 raise NotFoundError(f"inode {inode}: not in the dataset")
-            with self._lock:
-                self._entries[inode] = entry
+            self._keep(entry)
         return entry
 
     def children(self, inode: int, after: int, limit: int) -> list[Entry]:
@@ -71,6 +71,10 @@ class FileSystem:
         except MountdError as error:
             self._complain(entry, error)
             raise
+
+    def _keep(self, entry: Entry) -> None:
+        with self._lock:
+            self._entries[entry.inode] = entry
 
     def _directory(self, inode: int) -> Entry:
         entry = self.entry(inode)

@@ -12,6 +12,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
@@ -24,6 +25,7 @@ from mountd.errors import ManifestError, MountdError, NotFoundError
 __all__ = ["ROOT", "Entry", "FrozenFile", "Manifest", "ManifestSummary", "is_manifest", "write_manifest"]
 
 _HEADER_BYTES = 100
+_FOLDERS_KEPT = 4096
 _BY_NAME = "SELECT * FROM entries WHERE parent = ? AND name = ?"
 _BY_ID = "SELECT * FROM entries WHERE id = ?"
 _BY_RANGE = "SELECT * FROM entries WHERE id >= ? AND id < ? ORDER BY id"
@@ -68,6 +70,8 @@ class Manifest:
         self._local = threading.local()
         self._lock = threading.Lock()
         self._connections: list[sqlite3.Connection] = []
+        # Every read of a file names its key, and files of one directory are read together.
+        self._folder = lru_cache(_FOLDERS_KEPT)(self._folder_of)
         with self._translated():
             meta = check(self._connection())
             rows = self._connection().execute("SELECT url FROM sources ORDER BY number").fetchall()
@@ -112,14 +116,9 @@ class Manifest:
 
     def path(self, entry: Entry) -> str:
         """Where `entry` is in the tree, without a leading `/`; the root is the empty string."""
-        names: list[bytes] = []
-        current: Entry | None = entry
-        while current is not None and current.inode != ROOT:
-            if current.parent >= current.inode:
-                raise ManifestError(f"{self._path}: entry {current.inode} lies in a later one; freeze again")
-            names.append(current.name)
-            current = self.entry(current.parent)
-        return paths.decode(b"/".join(reversed(names)))
+        if entry.inode == ROOT:
+            return ""
+        return self._folder(entry.parent) + paths.decode(entry.name)
 
     def key(self, entry: Entry) -> str:
         """The entry's key in its source."""
@@ -185,6 +184,17 @@ class Manifest:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _folder_of(self, inode: int) -> str:
+        """The path of a directory with a `/` at its end, empty for the root."""
+        names: list[bytes] = [b""]
+        while inode != ROOT:
+            current = self.entry(inode)
+            if current is None or current.parent >= inode:
+                raise ManifestError(f"{self._path}: entry {inode} lies in a later one or nowhere; freeze again")
+            names.append(current.name)
+            inode = current.parent
+        return paths.decode(b"/".join(reversed(names)))
 
     def _check_entry(self, path: str, entry: Entry) -> None:
         try:
