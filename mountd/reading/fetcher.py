@@ -1,20 +1,23 @@
 """Extents from the network: one fetch for all who want the same extent, verified, bounded, kept.
 
-`fetch` is called by a thread that may wait. The first who asks for an extent leads: it reads the store and puts the bytes
-into the cache; whoever asks meanwhile joins and waits for the leader's result. `fetch_ahead` does the same on a pool of the
+`ready` answers from the cache and never waits for a network. `fetch` is called by a thread that may wait. The first who asks
+for an extent leads: it reads the store and puts the bytes into the cache; whoever asks meanwhile joins and waits for the leader's result. `fetch_ahead` does the same on a pool of the
 fetcher's own, and is refused when that pool is behind: read-ahead is a guess, and guesses never queue up.
 
 Why nobody waits for ever: a leader never waits for another flight, and a store call ends by its deadline.
 Why memory is bounded: a flight holds one extent, and flights are no more than the callers' threads plus the pool's.
 
-A failed extent is remembered for a few seconds, so that the kernel's second try of a failed read fails at once.
+A failed extent is remembered for a few seconds, so that the kernel's second try of a failed read fails at once. Everyone
+who hears of a failure raises a copy of his own: an exception grows with each frame it passes, and keeps what is in them.
 
 The lock protects the two tables; neither I/O nor a callback happens under it.
 """
 
+import copy
+import logging
 import threading
-from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Self
 
 from cachetools import TTLCache
@@ -25,9 +28,11 @@ from mountd.errors import CorruptDataError, DefectError, MountdError
 from mountd.metrics import Metrics
 from mountd.stores.base import RangeReader
 
+_LOG = logging.getLogger(__name__)
 _FAILURES_KEPT = 1024
 _FAILURE_LIFE_S = 5.0
 _JOIN_SLACK_S = 10.0
+_CLOSE_WAIT_S = 2.0  # a store that hangs is not waited for: a mount that ends must end
 
 
 class Fetcher:
@@ -49,12 +54,18 @@ class Fetcher:
         self._failures: TTLCache[ExtentKey, MountdError] = TTLCache(_FAILURES_KEPT, _FAILURE_LIFE_S)
         self._ahead = ThreadPoolExecutor(ahead_threads, "fetch-ahead")
         self._ahead_room = threading.Semaphore(2 * ahead_threads)  # running and waiting together
+        self._ahead_tasks: set[Future[None]] = set()
 
-    def cached(self, key: ExtentKey) -> bytes | None:
-        """The extent, if no fetch is needed."""
-        data = self._cache.get(key)
-        self._metrics.add("cache_hits" if data is not None else "cache_misses")
-        return data
+    def ready(self, keys: Sequence[ExtentKey]) -> list[bytes] | None:
+        """All these extents, or None if one of them must be fetched."""
+        found: list[bytes] = []
+        for key in keys:
+            data = self._cache.get(key)
+            if data is None:
+                return None
+            found.append(data)
+        self._metrics.add("cache_hits", len(found))
+        return found
 
     def fetch(self, key: ExtentKey) -> bytes:
         """The extent, from the cache or from the store; blocks.
@@ -63,14 +74,17 @@ class Fetcher:
             MountdError: as `stores.base` says.
         """
         flight, leads = self._join(key)
-        if leads:
-            self._lead(key, flight)
+        hit = leads and self._lead(key, flight)
+        self._metrics.add("cache_hits" if hit else "cache_misses")
         try:
-            return flight.result(self._deadline_s + _JOIN_SLACK_S)
+            failure = flight.exception(self._deadline_s + _JOIN_SLACK_S)
         except TimeoutError:
             raise DefectError(
                 f"{key.store_url}{key.key}: a fetch outlived its deadline of {self._deadline_s} s"
             ) from None
+        if failure is not None:
+            raise copy.copy(failure)
+        return flight.result()
 
     def fetch_ahead(self, key: ExtentKey) -> bool:
         """Fetch `key` in the background unless it is here or under way; False if there is no room to."""
@@ -79,12 +93,23 @@ class Fetcher:
                 return True
         if not self._ahead_room.acquire(blocking=False):
             return False
-        self._ahead.submit(self._run_ahead, key).add_done_callback(lambda _: self._ahead_room.release())
+        try:
+            task = self._ahead.submit(self._run_ahead, key)
+        except RuntimeError:  # no thread to be had, or closed meanwhile; the read itself must not suffer
+            self._ahead_room.release()
+            return False
+        with self._lock:
+            self._ahead_tasks.add(task)
+        task.add_done_callback(self._end_ahead)
         return True
 
     def close(self) -> None:
-        """Drop the read-ahead that has not begun and wait for what has."""
-        self._ahead.shutdown(wait=True, cancel_futures=True)
+        """Drop the read-ahead that has not begun; wait for what has, but not for long."""
+        self._ahead.shutdown(wait=False, cancel_futures=True)
+        with self._lock:
+            tasks = list(self._ahead_tasks)
+        if not wait(tasks, _CLOSE_WAIT_S).not_done:
+            self._ahead.shutdown(wait=True)
 
     def __enter__(self) -> Self:
         return self
@@ -100,22 +125,27 @@ class Fetcher:
             flight = Future()
             failure = self._failures.get(key)
             if failure is not None:
-                flight.set_exception(failure)
+                flight.set_exception(failure)  # never raised itself: `fetch` raises a copy
                 return flight, False
             self._flights[key] = flight
             return flight, True
 
-    def _lead(self, key: ExtentKey, flight: Future[bytes]) -> None:
+    def _lead(self, key: ExtentKey, flight: Future[bytes]) -> bool:
+        """Bring the extent and end the flight; True if no store was asked."""
         data, failure = b"", None
+        hit = False
         try:
             # A flight that ended between the caller's look into the cache and now has left its bytes there.
-            data = self._cache.get(key) or self._read_store(key)
-            self._cache.put(key, data)
+            kept = self._cache.get(key)
+            hit = kept is not None
+            data = kept if kept is not None else self._read_store(key)
+            if not hit:
+                self._cache.put(key, data)
         except MountdError as error:
-            failure = error
+            failure = copy.copy(error)
         except BaseException as error:  # noqa: BLE001  # a defect must not leave the others waiting for ever
+            _LOG.exception("defect: %s%s", key.store_url, key.key)
             failure = DefectError(f"{key.store_url}{key.key}: {type(error).__name__}: {error}")
-            failure.__cause__ = error
         with self._lock:
             del self._flights[key]
             if failure is not None:
@@ -124,6 +154,7 @@ class Fetcher:
             flight.set_exception(failure)
         else:
             flight.set_result(data)
+        return hit
 
     def _read_store(self, key: ExtentKey) -> bytes:
         self._metrics.add("fetch_requests")
@@ -143,10 +174,14 @@ class Fetcher:
         if self._cache.get(key) is not None:
             return
         flight, leads = self._join(key)
-        if leads:
-            self._lead(key, flight)
-            if flight.exception() is None:  # an error is told to the reader who comes for the bytes, if one comes
-                self._metrics.add("prefetch_bytes", key.size)
+        # An error is told to the reader who comes for the bytes, if one comes.
+        if leads and not self._lead(key, flight) and flight.exception() is None:
+            self._metrics.add("prefetch_bytes", key.size)
+
+    def _end_ahead(self, task: Future[None]) -> None:
+        self._ahead_room.release()
+        with self._lock:
+            self._ahead_tasks.discard(task)
 
 
 def _check_length(key: ExtentKey, data: bytes) -> None:

@@ -1,7 +1,8 @@
 """Any range of any entry: a read becomes spans, and spans become bytes.
 
-Two faces of one read. `read_ready` never waits for a network: it answers from the cache, or from the page cache of a local
-file, or says None. `read` waits. Both return the parts in order, together exactly as long as the file has bytes there.
+Two faces of one read. `read_ready` never waits, neither for a network nor for the cache's disk: it answers from memory, or
+from the page cache of a local file, or says None. `read` waits. Both return the parts in order, together exactly as long as
+the file has bytes there.
 
 Stores that are read in place (local folders) skip cache and read-ahead: the kernel has both.
 """
@@ -74,13 +75,11 @@ class Reader:
             data = store.read_ready(key, offset, size, entry.etag) if isinstance(store, ReadyReader) else None
             return None if data is None else [data]
         self._prefetcher.note(entry.inode, offset, size, partial(self._extents, entry, key))
-        parts: list[Buffer] = []
-        for span in spans(offset, size, entry.size, EXTENT_BYTES):
-            extent = self._fetcher.cached(self._extent(entry, key, span.offset, span.size))
-            if extent is None:
-                return None
-            parts.append(memoryview(extent)[span.start : span.end])
-        return parts
+        wanted = list(spans(offset, size, entry.size, EXTENT_BYTES))
+        found = self._fetcher.ready([self._extent(entry, key, span.offset, span.size) for span in wanted])
+        if found is None:
+            return None
+        return [memoryview(extent)[span.start : span.end] for span, extent in zip(wanted, found, strict=True)]
 
     def _extents(self, entry: Entry, key: str, offset: int, size: int) -> list[ExtentKey]:
         return [

@@ -216,7 +216,7 @@ def test_a_failed_read_is_its_errno(
 ) -> None:
     served.store.failure = failure
     assert served.ask(Opcode.READ, served.node("d/b"), read_body(0, 100)) == (code, b"")
-    assert len(caplog.records) == 1
+    assert len(caplog.records) == (2 if isinstance(failure, ZeroDivisionError) else 1)  # a defect also tells where
 
 
 def test_every_error_of_the_tree_has_an_errno_and_an_exit_code() -> None:

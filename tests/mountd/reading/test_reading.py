@@ -1,4 +1,6 @@
 import threading
+import time
+import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -83,12 +85,53 @@ def test_a_failure_reaches_everybody_who_waits_and_the_next_try_fails_at_once(st
     assert len(store.asked) == 1
 
 
+@pytest.mark.parametrize("remembered", [False, True])
+def test_everyone_who_hears_of_a_failure_raises_one_of_his_own(store: FakeStore, remembered: bool) -> None:  # noqa: FBT001  # a case
+    store.failure = StoreUnreachableError("down")
+    heard = []
+    with open_fetcher(store) as fetcher:
+        for _ in range(10):
+            with pytest.raises(StoreUnreachableError, match="down") as caught:
+                fetcher.fetch(extent("a" if remembered else f"{len(heard)}"))
+            heard.append(caught.value)
+    assert len({id(error) for error in heard}) == 10
+    assert len({len(traceback.extract_tb(error.__traceback__)) for error in heard}) == 1
+    assert store.failure not in heard
+
+
+def test_a_store_that_hangs_does_not_hold_up_the_end(store: FakeStore) -> None:
+    store.gate.clear()
+    fetcher = Fetcher({URL: store}, MemoryCache(1 << 20), Metrics(), ahead_threads=1, deadline_s=60)
+    assert fetcher.fetch_ahead(extent("a"))
+    assert fetcher.fetch_ahead(extent("never begun"))
+    until(lambda: store.asked, what="the fetch")
+    begin = time.monotonic()
+    fetcher.close()
+    assert time.monotonic() - begin < 5
+    store.gate.set()
+    until(
+        lambda: not any(each.name.startswith("fetch-ahead") for each in threading.enumerate()), what="its thread's end"
+    )
+    assert store.asked == [("a", 0, 1000)]
+
+
+def test_read_ahead_without_a_thread_to_be_had_harms_no_read(store: FakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with open_fetcher(store) as fetcher:
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        assert [fetcher.fetch_ahead(extent(f"{n}")) for n in range(9)] == [False] * 9
+        assert fetcher.fetch(extent("a")) == content("a", 0, 1000)
+
+
 def test_a_short_body_is_never_handed_on(store: FakeStore) -> None:
     store.short_by = 1
     with open_fetcher(store) as fetcher, pytest.raises(CorruptDataError, match="999 bytes came, 1000"):
         fetcher.fetch(extent("a"))
 
 
+@pytest.mark.warns
 def test_a_defect_of_a_store_is_an_error_and_leaves_nobody_waiting(store: FakeStore) -> None:
     store.failure = ZeroDivisionError("oops")
     with open_fetcher(store) as fetcher, pytest.raises(DefectError, match="ZeroDivisionError"):
