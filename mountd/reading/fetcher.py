@@ -1,8 +1,9 @@
 """Extents from the network: one fetch for all who want the same extent, verified, bounded, kept.
 
-`ready` answers from the cache and never waits for a network. `fetch` is called by a thread that may wait. The first who asks
-for an extent leads: it reads the store and puts the bytes into the cache; whoever asks meanwhile joins and waits for the leader's result. `fetch_ahead` does the same on a pool of the
-fetcher's own, and is refused when that pool is behind: read-ahead is a guess, and guesses never queue up.
+`ready` answers from the cache and never waits for a network. `fetch` is called by a thread that may wait. The first who
+asks for an extent leads: it reads the store and puts the bytes into the cache; whoever asks meanwhile joins and waits for
+the leader's result. `fetch_ahead` does the same on a pool of the fetcher's own, and is refused when that pool is behind:
+read-ahead is a guess, and guesses never queue up.
 
 Why nobody waits for ever: a leader never waits for another flight, and a store call ends by its deadline.
 Why memory is bounded: a flight holds one extent, and flights are no more than the callers' threads plus the pool's.

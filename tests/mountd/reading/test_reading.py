@@ -88,7 +88,7 @@ def test_a_failure_reaches_everybody_who_waits_and_the_next_try_fails_at_once(st
 @pytest.mark.parametrize("remembered", [False, True])
 def test_everyone_who_hears_of_a_failure_raises_one_of_his_own(store: FakeStore, remembered: bool) -> None:  # noqa: FBT001  # a case
     store.failure = StoreUnreachableError("down")
-    heard = []
+    heard: list[StoreUnreachableError] = []
     with open_fetcher(store) as fetcher:
         for _ in range(10):
             with pytest.raises(StoreUnreachableError, match="down") as caught:
