@@ -3,19 +3,21 @@
 A service thread blocks in `read` on the device, answers what needs no waiting by itself, and hands a READ that must wait to
 a pool thread, which answers it when the bytes are there. There is no event loop and no hop between threads that has no
 reason. Requests in flight are bounded by the kernel (max_background) for read-ahead, and by the number of readers otherwise;
-a pool thread waits for at most one extent at a time, so the pool bounds what is fetched.
+a pool thread waits for at most one extent at a time, so the pool bounds what is fetched. All threads are made before the
+first request is taken: a limit on threads or memory that is met later could only be met by hanging a reader.
 
 What the device says: ENOENT from a read is a request that was interrupted meanwhile, ENODEV is the end of the mount; ENOENT
-from a write is a reader who went away. Both are normal. No other error ends a service thread either, because a mount whose
-thread has ended hangs its readers.
+from a write is a reader who went away. Both are normal. Nothing else ends a thread either, and what cannot be answered as
+it should be is answered EIO, because a request without an answer hangs its reader for ever.
 """
 
 import errno
 import logging
 import os
+import queue
 import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 from mountd.errors import FuseUnavailableError
 from mountd.fuse import protocol
@@ -25,6 +27,7 @@ from mountd.fuse.protocol import Limits, MalformedRequestError, Opcode, Request
 _LOG = logging.getLogger(__name__)
 SERVICE_THREADS = 2
 WAITING_THREADS = 64
+_PAUSE_S = 0.1  # after an error of the device that nobody foresaw: it may last, and must not cost a whole core
 _GONE = frozenset({errno.ENOENT, errno.EINTR, errno.EAGAIN})
 _ENDED = frozenset({errno.ENODEV, errno.EBADF})
 
@@ -45,25 +48,38 @@ def negotiate(device: int, limits: Limits) -> int:
 class Driver:
     """Serves one mounted device until the mount ends; `closed` is called once, by the last service thread."""
 
-    def __init__(self, device: int, operations: Operations, closed: Callable[[], None]) -> None:
+    def __init__(
+        self, device: int, operations: Operations, closed: Callable[[], None], *, waiting_threads: int = WAITING_THREADS
+    ) -> None:
         self._device, self._operations, self._closed = device, operations, closed
         self._lock = threading.Lock()  # protects the count of serving threads
         self._serving = SERVICE_THREADS
         self._stopped = False
-        self._pool = ThreadPoolExecutor(WAITING_THREADS, "fuse-wait")
+        self._waiting: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._threads = [
-            threading.Thread(target=self._serve, name=f"fuse-{n}", daemon=True) for n in range(SERVICE_THREADS)
+            *(threading.Thread(target=self._wait, name=f"fuse-wait-{n}", daemon=True) for n in range(waiting_threads)),
+            *(threading.Thread(target=self._serve, name=f"fuse-{n}", daemon=True) for n in range(SERVICE_THREADS)),
         ]
 
     def start(self) -> None:
-        """Begin to serve."""
-        for thread in self._threads:
-            thread.start()
+        """Begin to serve.
+
+        Raises:
+            FuseUnavailableError: this user may have no more threads.
+        """
+        try:
+            for thread in self._threads:
+                thread.start()
+        except RuntimeError as error:
+            raise FuseUnavailableError(
+                f"a mount needs {len(self._threads)} threads ({error}); raise the limit (ulimit -u, pids.max)"
+            ) from None
 
     def stop(self) -> None:
         """Take no further request and drop what waits; a thread that is inside the kernel ends with the process."""
         self._stopped = True
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for _ in self._threads:
+            self._waiting.put(None)
 
     def _serve(self) -> None:
         buffer = bytearray(protocol.MAX_READ_BYTES + protocol.BODY_LIMIT_BYTES)  # the kernel insists on this much room
@@ -85,6 +101,7 @@ class Driver:
         except OSError as error:
             if error.errno not in _GONE and error.errno not in _ENDED:
                 _LOG.error("reading the FUSE device: %s", error)
+                time.sleep(_PAUSE_S)
             return error.errno not in _ENDED
         if self._stopped:
             return False
@@ -93,24 +110,36 @@ class Driver:
         except MalformedRequestError as error:
             _LOG.warning("the kernel sent bytes that are no request: %s", error)
             return True
-        self._handle(request)
+        if request.opcode not in protocol.UNANSWERED:
+            self._handle(request, self._operations.answer)
         return True
 
-    def _handle(self, request: Request) -> None:
-        if request.opcode in protocol.UNANSWERED:
-            return
-        parts = self._operations.answer(request)
-        if parts is None:
-            self._pool.submit(self._wait, request)
-        else:
-            self._send(parts)
+    def _wait(self) -> None:
+        while (request := self._waiting.get()) is not None:
+            if not self._stopped:
+                self._handle(request, self._operations.wait_and_read)
 
-    def _wait(self, request: Request) -> None:
-        self._send(self._operations.wait_and_read(request))
+    def _handle(self, request: Request, answer: Callable[[Request], Parts | None]) -> None:
+        """Answer `request`, or queue it if it must wait."""
+        try:
+            parts = answer(request)
+            if parts is None:
+                self._waiting.put(request)
+            else:
+                self._send(parts)
+        except Exception:  # noqa: BLE001  # no memory left, or the kernel refuses the answer: EIO is what it can always take
+            _LOG.exception("no answer to request %d of node %d", request.opcode, request.node)
+            self._refuse(request)
 
     def _send(self, parts: Parts) -> None:
         try:
             os.writev(self._device, parts)
         except OSError as error:
             if error.errno not in {errno.ENOENT, errno.ENODEV}:
-                _LOG.error("answering the kernel: %s", error)
+                raise
+
+    def _refuse(self, request: Request) -> None:
+        try:
+            self._send([protocol.failure(request.unique, errno.EIO)])
+        except (OSError, MemoryError):
+            _LOG.exception("not even EIO could be said: request %d hangs until the mount ends", request.unique)
