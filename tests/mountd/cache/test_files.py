@@ -1,8 +1,12 @@
+import errno
+import io
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -73,6 +77,58 @@ def test_a_damaged_extent_is_a_miss_counted_and_removed(tmp_path: Path, cache: F
     assert not path.exists()
 
 
+@pytest.mark.parametrize("refusal", [PermissionError("read-only"), OSError(errno.EIO, "broken")])
+def test_a_damaged_extent_that_cannot_be_removed_is_still_only_a_miss(
+    tmp_path: Path, cache: FileCache, monkeypatch: pytest.MonkeyPatch, refusal: OSError
+) -> None:
+    def refuse(*_: Path, **__: bool) -> None:
+        raise refusal
+
+    put(cache, "a")
+    [path] = extents(tmp_path)
+    path.write_bytes(b"short")
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert cache.get(key("a")) is None
+    assert cache.status().corrupt == 1
+
+
+def test_a_huge_file_in_the_place_of_an_extent_is_not_read_whole(tmp_path: Path, cache: FileCache) -> None:
+    put(cache, "a")
+    [path] = extents(tmp_path)
+    os.truncate(path, 1 << 40)  # a sparse TiB: reading it would end this process
+    assert cache.get(key("a")) is None
+
+
+def test_a_write_that_is_cut_short_publishes_nothing(
+    tmp_path: Path, cache: FileCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Path.open
+
+    def cut(path: Path, mode: str = "r", buffering: int = -1) -> io.IOBase:
+        raw = cast("io.RawIOBase", original(path, mode, buffering=0))
+        if "w" not in mode:
+            return raw
+
+        class Short(io.RawIOBase):
+            def writable(self) -> bool:
+                return True
+
+            def write(self, data: Any, /) -> int:
+                return raw.write(bytes(data)[:100]) or 0
+
+            def close(self) -> None:
+                raw.close()
+                super().close()
+
+        return Short() if buffering == 0 else io.BufferedWriter(Short())
+
+    monkeypatch.setattr(Path, "open", cut)
+    data = put(cache, "a")
+    assert len(extents(tmp_path)) == 1
+    assert cache.get(key("a")) == data
+    assert cache.status().corrupt == 0
+
+
 def test_an_extent_in_anothers_place_is_a_miss(tmp_path: Path, cache: FileCache) -> None:
     put(cache, "a")
     [first] = extents(tmp_path)
@@ -96,6 +152,25 @@ def test_the_folder_stays_below_its_limit_and_the_coldest_go_first(tmp_path: Pat
     assert cache.get(key("old 3"))
     assert sum(cache.get(key(f"old {number}")) is None for number in range(9)) >= 1
     cache.close()
+
+
+def _is_idle(cache: FileCache) -> bool:
+    return not cache._queued_bytes
+
+
+def test_processes_that_share_a_folder_stay_near_its_limit_together(tmp_path: Path) -> None:
+    limit = 32 * (SIZE + 100)
+    caches = [FileCache(tmp_path / "cache", limit, 1 << 20) for _ in range(3)]
+    most = 0
+    for number in range(40):
+        for which, cache in enumerate(caches):
+            name = f"{which} {number}"
+            cache.put(key(name), content(name, 0, SIZE))
+            until(partial(_is_idle, cache), what="the write")
+        most = max(most, sum(path.stat().st_size for path in extents(tmp_path)))
+    for cache in caches:
+        cache.close()
+    assert most <= limit * (1 + 3 / 16) + 3 * (SIZE + 100)
 
 
 def test_a_folder_of_another_process_is_shared(tmp_path: Path, cache: FileCache) -> None:
