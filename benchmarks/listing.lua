@@ -1,0 +1,77 @@
+-- List Blobs and Get Container Properties of the shaped server. An index file per container holds its blobs, sorted by key:
+-- key, size, ETag and Last-Modified, with tabs between. A marker is the first key of the next page.
+
+local listing = { containers = {} }
+
+function listing.load(folder)
+    for name in io.lines(folder .. "/containers") do
+        local blobs = {}
+        for line in io.lines(folder .. "/" .. name .. ".tsv") do
+            local key, size, etag, modified = line:match("^([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)$")
+            blobs[#blobs + 1] = { key = key, size = size, etag = etag, modified = modified }
+        end
+        listing.containers[name] = blobs
+    end
+end
+
+local function escaped(text)
+    return (text:gsub("[&<>]", { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;" }))
+end
+
+-- The first place whose key is not below `key`.
+local function place(blobs, key)
+    local low, high = 1, #blobs + 1
+    while low < high do
+        local middle = math.floor((low + high) / 2)
+        if blobs[middle].key < key then low = middle + 1 else high = middle end
+    end
+    return low
+end
+
+local function blob_xml(blob)
+    return "<Blob><Name>" .. escaped(blob.key) .. "</Name><Properties><Creation-Time>" .. blob.modified
+        .. "</Creation-Time><Last-Modified>" .. blob.modified .. "</Last-Modified><Etag>" .. blob.etag
+        .. "</Etag><Content-Length>" .. blob.size .. "</Content-Length><Content-Type>application/octet-stream"
+        .. "</Content-Type><BlobType>BlockBlob</BlobType></Properties></Blob>"
+end
+
+local function page(blobs, prefix, delimiter, marker, limit)
+    local found, at = {}, place(blobs, marker > prefix and marker or prefix)
+    while blobs[at] and blobs[at].key:sub(1, #prefix) == prefix do
+        if #found == limit then return found, blobs[at].key end
+        local cut = delimiter ~= "" and blobs[at].key:find(delimiter, #prefix + 1, true)
+        if cut then
+            local folder = blobs[at].key:sub(1, cut + #delimiter - 1)
+            found[#found + 1] = "<BlobPrefix><Name>" .. escaped(folder) .. "</Name></BlobPrefix>"
+            at = place(blobs, folder .. "\255")
+        else
+            found[#found + 1] = blob_xml(blobs[at])
+            at = at + 1
+        end
+    end
+    return found, ""
+end
+
+function listing.answer(container)
+    local blobs, asked = listing.containers[container], ngx.req.get_uri_args()
+    ngx.header["Content-Type"] = "application/xml"
+    ngx.header["x-ms-version"] = "2021-12-02"
+    if not blobs then
+        ngx.header["x-ms-error-code"] = "ContainerNotFound"
+        ngx.status = 404
+        return
+    end
+    if asked.comp ~= "list" then
+        ngx.header["ETag"] = '"' .. container .. '"'
+        ngx.header["Last-Modified"] = "Thu, 01 Jan 2026 00:00:00 GMT"
+        return
+    end
+    local limit = math.min(tonumber(asked.maxresults) or 5000, 5000)
+    local found, next_marker = page(blobs, asked.prefix or "", asked.delimiter or "", asked.marker or "", limit)
+    local body = '<?xml version="1.0" encoding="utf-8"?><EnumerationResults ContainerName="' .. container .. '"><MaxResults>' .. limit .. "</MaxResults><Blobs>"
+        .. table.concat(found) .. "</Blobs><NextMarker>" .. escaped(next_marker) .. "</NextMarker></EnumerationResults>"
+    ngx.header["Content-Length"] = #body
+    ngx.print(body)
+end
+
+return listing
