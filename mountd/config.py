@@ -281,8 +281,9 @@ def _default_memory(_: Mapping[str, str], __: Mapping[str, Any]) -> int:
 def cgroup_limit(proc: Path = Path("/proc/self")) -> int | None:
     """The smallest memory limit, in bytes, of this process's cgroups and their ancestors; None where there is none."""
     try:
-        groups = (proc / "cgroup").read_text().splitlines()
-        mounts = (proc / "mountinfo").read_text().splitlines()
+        groups, mounts = (
+            os.fsdecode((proc / name).read_bytes()).rstrip("\n").split("\n") for name in ("cgroup", "mountinfo")
+        )
     except OSError:
         return None
     limits: list[int] = []

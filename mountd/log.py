@@ -89,7 +89,10 @@ def open_log(level: str, stream: TextIO) -> logging.Handler:
 
 def open_log_file(level: str, path: Path, limit_bytes: int) -> logging.Handler:
     """As `open_log`, to a file that starts anew when it is `limit_bytes` long; the one before is kept as `NAME.1`."""
-    return _install(level, RotatingFileHandler(path, maxBytes=limit_bytes, backupCount=1))
+    return _install(
+        level,
+        RotatingFileHandler(path, maxBytes=limit_bytes, backupCount=1, encoding="utf-8", errors="backslashreplace"),
+    )
 
 
 def _install(level: str, handler: logging.Handler) -> logging.Handler:

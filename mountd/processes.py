@@ -51,11 +51,12 @@ def with_mark(mark: str) -> Iterator[ProcessId]:
         try:
             if pid == os.getpid() or folder.stat().st_uid != os.geteuid():
                 continue
+            process = ProcessId.of(pid)  # first: if the number is given again meanwhile, this names nobody that lives
             environment = (folder / "environ").read_bytes().split(b"\0")
         except OSError:
             continue  # it has ended, or it hides its memory: then it is one of ours that minds its own end
         if wanted in environment:
-            yield ProcessId.of(pid)
+            yield process
 
 
 def _stat(pid: int) -> list[str]:

@@ -33,13 +33,15 @@ def credential_option(command: _Command) -> _Command:
 
 def frozen_source(source: str, credential: Credential | None, settings: Settings) -> Path:
     """Freeze what a user typed into a manifest of its own below the cache; return its path."""
+    from mountd.cache.folder import prepare_folder
     from mountd.freeze import PAGE_DEADLINE_S, freeze_source
 
     if "://" not in source:
         what = "no such manifest" if not Path(source).exists() else "not a manifest"
         raise BadInputError(f"{source}: {what}; a folder is named by its URL: file://{Path(source).absolute()}")
-    folder = settings.cache_dir / "frozen"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # With the umask of many a login (002) a plain mkdir would make a cache folder that the worker then refuses.
+    folder = prepare_folder(settings.cache_dir) / "frozen"
+    folder.mkdir(mode=0o700, exist_ok=True)
     target = folder / f"{os.getpid()}-{os.urandom(4).hex()}.manifest"
     with counting("freezing") as progress:
         freeze_source(source, credential, target, progress, min(PAGE_DEADLINE_S, settings.read_deadline_s))

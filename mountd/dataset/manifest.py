@@ -7,6 +7,7 @@ opens the same manifest later knows the same inodes.
 Invariants: nothing here writes; an `Entry` is a value and stays true for ever.
 """
 
+import os
 import sqlite3
 import struct
 import threading
@@ -220,7 +221,7 @@ class Manifest:
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            address = f"file:{quote(str(self._path))}?immutable=1&mode=ro"
+            address = f"file:{quote(os.fsencode(self._path))}?immutable=1&mode=ro"
             connection = sqlite3.connect(address, uri=True, check_same_thread=False, isolation_level=None)
             connection.executescript("PRAGMA cache_size = -2048; PRAGMA mmap_size = 0; PRAGMA query_only = 1;")
             with self._lock:

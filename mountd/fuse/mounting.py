@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import errno
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -59,10 +60,11 @@ def why_not() -> str | None:
 def mounts() -> list[MountEntry]:
     """Every mount of this machine's table, in the order they were made."""
     try:
-        lines = _MOUNTINFO.read_text(errors="surrogateescape").splitlines()
+        table = os.fsdecode(_MOUNTINFO.read_bytes())
     except OSError:
         return []
-    return [_parse(line) for line in lines]
+    # Only a newline ends a line: the kernel escapes it, but no other of the many characters that `splitlines` splits at.
+    return [_parse(line) for line in table.split("\n") if line]
 
 
 def find(mountpoint: Path) -> MountEntry | None:
@@ -240,10 +242,8 @@ def _parse(line: str) -> MountEntry:
 
 
 def _unescape(field: str) -> str:
-    """The kernel writes blanks, tabs, newlines and backslashes as three octal digits."""
-    for code in (" ", "\t", "\n", "\\"):
-        field = field.replace(f"\\{ord(code):03o}", code)
-    return field
+    """The kernel writes blanks, tabs, newlines, backslashes, and in sources `#`, as three octal digits."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
 
 
 def _has_sys_admin() -> bool:

@@ -221,3 +221,16 @@ def test_the_helper_of_mount_mounts(mountd: Command, tree: Path) -> None:
     done = subprocess.run(helper, env=mountd.environment, check=False, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert (mountd.mountpoint / "a").read_bytes() == content("a", 0, 5000)
+
+
+@pytest.mark.fuse
+def test_the_first_mount_works_with_a_umask_that_lets_the_group_write(
+    mountd: Command, tree: Path, tmp_path: Path
+) -> None:
+    old = os.umask(0o002)
+    try:
+        done = mountd("mount", file_url(tree), mountd.mountpoint)
+    finally:
+        os.umask(old)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o700

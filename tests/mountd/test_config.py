@@ -270,7 +270,9 @@ class TestCgroups:
     def proc(folder: Path, groups: str, mounts: str) -> Path:
         (folder / "proc").mkdir(exist_ok=True)
         (folder / "proc" / "cgroup").write_text(groups + "\n")
-        (folder / "proc" / "mountinfo").write_text(f"1 0 8:1 / / rw shared:1 - ext4 /dev/sda rw\n{mounts}\n")
+        odd = "2 1 0:9 / /line\u2028breaks\x85of\rothers\udcff rw - tmpfs none rw"
+        table = f"1 0 8:1 / / rw shared:1 - ext4 /dev/sda rw\n{odd}\n{mounts}\n"
+        (folder / "proc" / "mountinfo").write_bytes(os.fsencode(table))
         return folder / "proc"
 
     @staticmethod

@@ -23,7 +23,7 @@ from mountd.freeze import FreezeSource, freeze
 from mountd.fuse import mounting
 from mountd.stores.registry import file_url
 from tests.support.content import content, make_tree
-from tests.support.mounts import is_running, mounted, mounts_below
+from tests.support.mounts import ODD_NAMES, is_running, mounted, mounts_below
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.fuse
@@ -185,6 +185,16 @@ def test_a_file_changed_after_the_freeze_is_estale_and_the_others_are_not(tmp_pa
             (mount.mountpoint / "a").read_bytes()
         assert caught.value.errno == errno.ESTALE
         assert (mount.mountpoint / "b").read_bytes() == content("b", 0, 5000)
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_any_name_may_lead_to_mount_point_manifest_and_cache(tree: Path, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    with mounted(folder, tree, cache="always") as mount:
+        assert (mount.mountpoint / "one").read_bytes() == content("one", 0, 1)
+        assert mount.status()["mountpoint"] == str(folder / "mnt")
+        assert folder / "mnt" in mounts_below(tmp_path)
 
 
 def test_a_file_that_is_gone_is_estale(tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 from mountd import processes
 from mountd.processes import ProcessId
@@ -32,6 +35,28 @@ def test_another_process_of_the_same_number_is_not_the_same() -> None:
     assert me.is_alive()
     assert not ProcessId(me.pid, me.start_ticks + 1).is_alive()
     assert not ProcessId(me.pid, me.start_ticks + 1).kill()
+
+
+def test_a_number_given_again_while_marks_are_read_names_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process ends after its environment was read, and another gets its number: that one must not be killed."""
+    mark, asked = f"MOORAGE_TEST_MARK={os.getpid()}", []
+    name, _, value = mark.partition("=")
+    original = Path.read_bytes
+
+    def read(path: Path) -> bytes:
+        asked.append(("environment", path.parent.name))
+        return original(path)
+
+    def of(_: type[ProcessId], pid: int) -> ProcessId:
+        asked.append(("identity", str(pid)))
+        return ProcessId(pid, 1)
+
+    with start({name: value}) as marked:
+        monkeypatch.setattr(Path, "read_bytes", read)
+        monkeypatch.setattr(ProcessId, "of", classmethod(of))
+        assert marked.pid in {each.pid for each in processes.with_mark(mark)}
+        marked.kill()
+    assert [what for what, pid in asked if pid == str(marked.pid)] == ["identity", "environment"]
 
 
 def test_processes_are_found_by_the_mark_they_were_started_with() -> None:

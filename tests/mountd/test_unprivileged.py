@@ -9,6 +9,7 @@ import pytest
 from mountd.stores.registry import file_url
 from tests.support import users
 from tests.support.content import make_tree
+from tests.support.mounts import ODD_NAMES
 
 pytestmark = pytest.mark.fuse
 
@@ -41,3 +42,30 @@ def test_a_user_mounts_reads_and_unmounts_without_root(tmp_path: Path) -> None:
     if lines[3:]:  # unless this machine's /etc/fuse.conf allows it
         assert lines[3:] == ["exit 7"]
         assert "user_allow_other" in done.stderr
+
+
+ODD_SESSION = """
+set -eu
+for name in "$@"; do
+    mkdir -- "$PWD/$name"
+    mountd mount "$SOURCE" "$PWD/$name"
+    diff -r "$TREE" "$PWD/$name"
+    mountd unmount "$PWD/$name"
+    rmdir -- "$PWD/$name"
+done
+echo all
+"""
+
+
+def test_any_name_may_be_a_mount_point_without_root(tmp_path: Path) -> None:
+    tree = make_tree(tmp_path / "tree", {"a": 5000})
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin",
+        "SOURCE": file_url(tree),
+        "TREE": str(tree),
+    }
+    command, home = users.as_another_user(["bash", "-c", ODD_SESSION, "odd", *ODD_NAMES], tmp_path)
+    done = subprocess.run(
+        command, env={**environment, **home}, capture_output=True, text=True, check=False, timeout=100
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "all\n", "")

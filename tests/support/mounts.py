@@ -12,6 +12,17 @@ from mountd.stores.credentials import Credential
 from mountd.stores.registry import file_url
 from tests.support.waiting import until
 
+# What a mount point, or a folder on the way to it, may be called: blanks, octal escapes, every kind of line break, bytes.
+ODD_NAMES = [
+    " a, b ",
+    "back\\slash \\040 #",
+    "new\nline\r\x0b\x0c",
+    "\x85\u2028 \u00fc \U0001f6a2",
+    "bytes \udcff",
+    "-o",
+    "?#%20",
+]
+
 
 @contextmanager
 def mounted(
