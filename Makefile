@@ -21,7 +21,11 @@ BENCH_ARGS ?=
 AZURITE := .venv/azurite/.installed-$(AZURITE_VERSION)
 
 # Where a mount can be made, a FUSE or Azurite test that skips has failed.
-REQUIRE_FUSE := $(if $(wildcard /dev/fuse),MOORAGE_REQUIRE_FUSE=1,)
+REQUIRE_FUSE := $(shell [ -r /dev/fuse ] && [ -w /dev/fuse ] && echo MOORAGE_REQUIRE_FUSE=1)
+
+# All that the goals need of the machine, so that one line names all that is missing.
+NEEDS := python fuse $(if $(filter setup test test-full,$(MAKECMDGOALS)),tests node) \
+	$(if $(filter azurite,$(STORE)),node) $(if $(filter bench,$(MAKECMDGOALS)),bench)
 
 help: ## list the targets
 	awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,8 +62,7 @@ clean: ## remove what make made here
 	rm -rf --one-file-system .venv .demo .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 
 $(INSTALLED): pyproject.toml .ci/system-packages
-	.ci/system-packages fuse
-	python=$$(.ci/system-packages python)
+	python=$$(.ci/system-packages $(NEEDS))
 	[ -x $(BIN)/python ] || { echo "setup: .venv by $$python"; "$$python" -m venv .venv; }
 	echo "setup: pip install -e '.[dev]'"
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-input -e '.[dev]' </dev/null
