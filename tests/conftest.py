@@ -2,12 +2,19 @@
 
 import logging
 import os
+import signal
 from collections.abc import Generator, Iterator
 
 import pytest
 
 from tests.support.azurite import Azurite
 from tests.support.mounts import mounts_below
+
+
+def pytest_configure() -> None:
+    """Undo what a shell did to a job in the background: what ignores SIGINT here is started ignoring it, and stays so."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

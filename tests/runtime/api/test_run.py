@@ -1,6 +1,7 @@
 """Jobs from Python: submitted, watched, and from their own inside."""
 
-import subprocess
+import os
+import signal
 import textwrap
 from pathlib import Path
 
@@ -114,7 +115,7 @@ def test_a_launcher_that_died_is_a_failed_run(workspace: Workspace, tmp_path: Pa
     until(lambda: "up" in runs.log_path(workspace.folder, run.id).read_text(), what="the start of the child")
     launcher = runs.read(workspace.folder, run.id).launcher
     assert launcher
-    subprocess.run(["kill", "-9", str(launcher.pid)], check=True)
+    os.kill(launcher.pid, signal.SIGKILL)
     with pytest.raises(ActivityFailedException, match="its launcher ended without a word"):
         run.wait_for_completion()
     until(lambda: not jobs.marked(run.id), what="the end of the child")
