@@ -30,7 +30,7 @@ def finish_outputs(workspace: WorkspaceFolder, record: RunRecord, say: Say, *, a
         if done.error:
             say(f"output '{done.name}' is not {'registered' if done.state == 'stored' else 'stored'}: {done.error}")
         changed = (*record.outputs[:number], done, *record.outputs[number + 1 :])
-        record = runs.write(workspace, record, outputs=changed)
+        record = runs.note(workspace, record, say, outputs=changed)
         if done.whole and _is_staged(workspace, record.run_id, done):
             shutil.rmtree(done.folder, ignore_errors=True)
     remove_spool(workspace, record.run_id)

@@ -171,6 +171,7 @@ class _Launch:
         self._bell = bell
         self._record = record
         self._core_limit = core_limit
+        self._said: set[str] = set()
 
     def run(self, frozen: Mapping[str, file.FrozenDataset]) -> int:
         """From the first mount to the last line of the record; return the exit code."""
@@ -183,14 +184,30 @@ class _Launch:
         except BaseException as error:
             if self._record.started is not None:
                 raise self._broken(error) from error
-            translated = never_ran(error)
+            translated = self._stopped() or never_ran(error)
             finish.keep_outputs(self._workspace, self._record, self._relay.say)
             _close_record(self._workspace, self._record, translated)
             raise translated from error
         return self._close(outcome)
 
+    def _stopped(self) -> JobError | None:
+        """The error of a job that a signal ended before its command; what broke then, broke because of the signal."""
+        if not self._bell.stops:
+            return None
+        number = self._bell.stops[0]
+        return JobError(f"stopped by signal {number} before the command was started", 128 + number)
+
     def _write(self, **changes: object) -> None:
         self._record = runs.write(self._workspace, self._record, **changes)
+
+    def _note(self, **changes: object) -> None:
+        """As `_write`, once the command runs: see `runs.note`."""
+        self._record = runs.note(self._workspace, self._record, self._say_once, **changes)
+
+    def _say_once(self, line: str) -> None:
+        if line not in self._said:
+            self._said.add(line)
+            self._relay.say(line)
 
     def _run_child(self, session: Session) -> Outcome:
         for output in self._layout.outputs:
@@ -205,26 +222,27 @@ class _Launch:
                 name = self._layout.argv[0]
                 raise JobError(f"{name}: {text}", {2: 4, 13: 5}.get(number, 3))
         self._relay.drain()
-        self._write(child_exit_code=outcome.child_code)
+        self._note(child_exit_code=outcome.child_code)
         return outcome
 
     def _started(self, keeper_pid: int, child_pid: int) -> None:
-        self._write(status="Running", started=runs.now(), keeper_pid=keeper_pid, child_pid=child_pid)
+        self._note(status="Running", started=runs.now(), keeper_pid=keeper_pid, child_pid=child_pid)
 
     def _finish(self, outcome: Outcome) -> None:
         if not outcome.succeeded:
             finish.keep_outputs(self._workspace, self._record, self._relay.say)
             return
-        self._write(status="Finalizing")
+        self._note(status="Finalizing")
         self._store_outputs()
 
     def _store_outputs(self) -> None:
         """Store the outputs on a thread of their own, so that a signal can still end the launcher."""
         errors: list[BaseException] = []
+        records: list[RunRecord] = []
 
         def store() -> None:
             try:
-                finish.finish_outputs(self._workspace, self._record, self._relay.say)
+                records.append(finish.finish_outputs(self._workspace, self._record, self._say_once))
             except BaseException as error:  # noqa: BLE001 # handed to the main thread, which raises it
                 errors.append(error)
             self._bell.ring()
@@ -236,11 +254,11 @@ class _Launch:
         thread.join(_UPLOAD_GRACE_S if self._bell.stops else None)
         if errors:
             raise errors[0]
-        self._record = runs.read(self._workspace, self._record.run_id)
+        self._record = records[0] if records else runs.read(self._workspace, self._record.run_id)
 
     def _write_counters(self, counters: Mapping[str, Mapping[str, Mapping[str, int]]]) -> None:
         inputs = tuple(runs.with_counters(each, counters.get(each.name, {})) for each in self._record.inputs)
-        self._write(inputs=inputs)
+        self._note(inputs=inputs)
         with contextlib.suppress(OSError):  # an input that could not be taken down is still in it
             (runs.folder_of(self._workspace, self._record.run_id) / "inputs").rmdir()
 
@@ -254,7 +272,7 @@ class _Launch:
         if ordinary and code:
             error = f"the command returned {outcome.child_code}"
         status = "Completed" if code == 0 else "Canceled" if outcome.stopped is not None else "Failed"
-        self._write(status=status, exit_code=code, error=error, ended=runs.now())
+        self._note(status=status, exit_code=code, error=error, ended=runs.now())
         if error and not ordinary:
             self._relay.say(error)
         return code
@@ -263,7 +281,7 @@ class _Launch:
         """The line about what broke after the command was started, also in the record."""
         line = str(error) if isinstance(error, MountdError | AzureMLException) else f"{type(error).__name__}: {error}"
         broken = JobError(f"the job was ended by a defect in Moorage: {line}", _DEFECT)
-        self._write(status="Failed", exit_code=_DEFECT, error=str(broken), ended=runs.now())
+        self._note(status="Failed", exit_code=_DEFECT, error=str(broken), ended=runs.now())
         return broken
 
 

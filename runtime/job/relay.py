@@ -49,7 +49,8 @@ class Relay:
     def say(self, line: str) -> None:
         """One line of the launcher's own, on stderr and in the log."""
         text = f"moorage: {' '.join(line.split())}\n".encode("utf-8", "replace")
-        _write_all(self._log, text)
+        with contextlib.suppress(OSError):  # as in `_pass_on`
+            _write_all(self._log, text)
         if self._passthrough:
             with contextlib.suppress(OSError):
                 _write_all(sys.stderr.fileno(), text)

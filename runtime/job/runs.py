@@ -11,7 +11,7 @@ that something was left behind.
 import datetime as dt
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -122,6 +122,16 @@ def write(workspace: WorkspaceFolder, record: RunRecord, **changes: Any) -> RunR
     text = json.dumps(changed.to_document(), indent=1) + "\n"
     write_whole(folder_of(workspace, record.run_id) / "run.json", text)
     return changed
+
+
+def note(workspace: WorkspaceFolder, record: RunRecord, say: Callable[[str], None], **changes: Any) -> RunRecord:
+    """As `write`, for a job that runs: a disk that takes no more costs the record, not the job, and `say` hears of it."""
+    try:
+        return write(workspace, record, **changes)
+    except OSError as error:
+        path = folder_of(workspace, record.run_id) / "run.json"
+        say(f"{path}: {error.strerror}; the job goes on, and its record stays behind until there is room")
+        return replace(record, **changes)
 
 
 def take(workspace: WorkspaceFolder, record: RunRecord, **changes: Any) -> RunRecord:

@@ -1,5 +1,7 @@
 """The workspace folder: where it is looked for, and how it is made."""
 
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -138,6 +140,17 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         write_whole(path, "new \ud800")
     assert path.read_text() == "old"
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_full_disk_is_an_error_that_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as write and fsync raise it: without a name
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_whole(tmp_path / "record", "new")
+    assert caught.value.filename == str(tmp_path / "record")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_lock_keeps_other_processes_out_until_it_is_released(tmp_path: Path) -> None:

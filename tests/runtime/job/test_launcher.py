@@ -12,8 +12,8 @@ import pytest
 from runtime import outputs
 from runtime.catalog import open_catalog
 from runtime.consumption import InputSpec
-from runtime.errors import UnknownNameError
-from runtime.job import processes, runs
+from runtime.errors import JobError, UnknownNameError
+from runtime.job import launcher, processes, runs
 from runtime.job.spec import JobSpec, new_run_id
 from runtime.workspace import WorkspaceFolder
 from tests.runtime.job import jobs
@@ -283,3 +283,32 @@ def test_without_fuse_a_mount_becomes_a_download_with_the_same_path_and_bytes(
     given = jobs.only_run(workspace).inputs[0]
     assert (given.asked, given.mode) == ("mount", "download")
     assert not Path(given.value).exists()
+
+
+def test_a_record_that_cannot_be_written_any_more_does_not_cost_the_job(workspace: WorkspaceFolder) -> None:
+    script = f"rm -r {workspace.runs_path}/$MOORAGE_RUN_ID; echo trained > $model/weights"
+    result = jobs.moorage(workspace, "run", *OUTPUT, "--", "sh", "-c", script)
+    assert result.returncode == 0, result.stderr
+    [line] = result.stderr.splitlines()
+    assert "run.json: No such file or directory; the job goes on" in line
+    with open_catalog(workspace) as catalog:
+        assert catalog.get("model").files == 1
+
+
+def test_a_signal_that_broke_an_input_on_its_way_is_the_signals_code(
+    workspace: WorkspaceFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs.register_folder(workspace, "digits", tmp_path / "data", {"a": 10})
+
+    def interrupted(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)  # as Ctrl-C, which also hits what has no session of its own yet
+        raise BrokenPipeError
+
+    monkeypatch.setattr("mountd.download.download", interrupted)
+    monkeypatch.setattr(processes, "harden", lambda: 0)
+    monkeypatch.setattr(processes, "become_subreaper", lambda: None)
+    spec = JobSpec(new_run_id(), "job", ("true",), str(tmp_path), (InputSpec("d", "digits", "download"),))
+    with pytest.raises(JobError, match="stopped by signal 2 before the command was started") as caught:
+        launcher.launch(workspace, spec, passthrough=False)
+    assert caught.value.exit_code == 130
+    assert runs.read(workspace, spec.run_id).status == "Canceled"
