@@ -7,6 +7,8 @@
 Errors end here, in `main`: one line on stderr and the exit code of their class, a traceback only with --debug.
 """
 
+import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -16,7 +18,7 @@ from mountd import log
 from mountd.cli.data import download, freeze, verify
 from mountd.cli.machine import config, doctor
 from mountd.cli.mounting import mount, status, unmount
-from mountd.errors import DefectError, MountdError
+from mountd.errors import AccessDeniedError, BadInputError, DefectError, MountdError, NotFoundError
 
 INTERRUPTED = 130
 
@@ -38,7 +40,17 @@ for _command in (mount, unmount, status, freeze, verify, download, doctor, confi
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run `mountd` and leave with its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    _end_orderly()
     sys.exit(run(arguments))
+
+
+def _end_orderly() -> None:
+    """Let SIGTERM unwind the stack as Ctrl-C does, so that what is half-made is removed."""
+
+    def end(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
 
 
 def mount_helper() -> None:
@@ -48,6 +60,7 @@ def mount_helper() -> None:
     except click.UsageError as error:
         click.echo(f"mount.moorage: {error.format_message()}", err=True)
         sys.exit(error.exit_code)
+    _end_orderly()
     sys.exit(run(arguments))
 
 
@@ -63,10 +76,8 @@ def run(arguments: Sequence[str]) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         return 0  # `mountd status | head`
-    except MountdError as error:
-        return _fail(error, error.exit_code, debug=debug)
     except Exception as error:  # noqa: BLE001  # the last resort: a defect is one line, too
-        return _fail(error, DefectError.exit_code, debug=debug)
+        return _fail(error, debug=debug)
     return result if isinstance(result, int) else 0
 
 
@@ -117,11 +128,21 @@ def _flag(option: str) -> str:
     return "--" + option.replace("_", "-")
 
 
-def _fail(error: Exception, code: int, *, debug: bool) -> int:
+def _fail(error: Exception, *, debug: bool) -> int:
     if debug:
         import traceback
 
         traceback.print_exception(error)
-    text = str(error) if isinstance(error, MountdError) else f"a defect: {type(error).__name__}: {error}; see --debug"
+    text, code = _told(error)
     click.echo("mountd: " + log.redact(" ".join(text.splitlines())), err=True)
     return code
+
+
+def _told(error: Exception) -> tuple[str, int]:
+    """The line that says `error`, and its exit code."""
+    if isinstance(error, MountdError):
+        return str(error), error.exit_code
+    if isinstance(error, OSError) and error.filename is not None:  # the user's to mend; without a name it is ours
+        kind = {PermissionError: AccessDeniedError, FileNotFoundError: NotFoundError}.get(type(error), BadInputError)
+        return f"{os.fsdecode(error.filename)}: {error.strerror}", kind.exit_code
+    return f"a defect: {type(error).__name__}: {error}; see --debug", DefectError.exit_code

@@ -51,16 +51,21 @@ def mount(
     reason = client.why_no_fuse()
     if reason is None and not ours:
         given = frozen_source(source, credential, loaded)
-    mounted = client.start(
-        given,
-        directory,
-        source=source,
-        credentials=_credentials(given, credential) if reason is None else {},
-        settings=settings.texts(loaded),
-        lifeline=foreground,
-        owns_manifest=not ours,
-        log_level=context.obj,
-    )
+    try:
+        mounted = client.start(
+            given,
+            directory,
+            source=source,
+            credentials=_credentials(given, credential) if reason is None else {},
+            settings=settings.texts(loaded),
+            lifeline=foreground,
+            owns_manifest=not ours,
+            log_level=context.obj,
+        )
+    except BaseException:  # Ctrl-C, too
+        if reason is None and not ours:
+            given.unlink(missing_ok=True)
+        raise
     if as_json:
         click.echo(json.dumps(mounted.status(), indent=2))
     if foreground:

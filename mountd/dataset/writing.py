@@ -11,6 +11,7 @@ Three passes, all through SQLite so that memory does not grow with the listing:
 The target appears whole, by rename, or not at all; the staging file is removed either way.
 """
 
+import errno
 import os
 import sqlite3
 import tempfile
@@ -35,6 +36,7 @@ CREATE TABLE nodes (
 CREATE TABLE directories (sortkey BLOB PRIMARY KEY, id INTEGER) WITHOUT ROWID;
 """
 _SEPARATOR = b"\0"
+_DISK_FAULTS = {sqlite3.SQLITE_FULL: errno.ENOSPC, sqlite3.SQLITE_IOERR: errno.EIO}
 _Row = tuple[Any, ...]
 
 
@@ -43,8 +45,19 @@ def write_manifest(target: Path, sources: Sequence[str], files: Iterable[FrozenF
 
     Raises:
         HostilePathError: a path that no file system could hold, or two objects that cannot both be in one tree.
+        OSError: `target` cannot be written; its `filename` says where.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        return _written(target, sources, files)
+    except sqlite3.OperationalError as error:
+        number = _DISK_FAULTS.get(error.sqlite_errorcode & 0xFF)
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(target)) from error
+
+
+def _written(target: Path, sources: Sequence[str], files: Iterable[FrozenFile]) -> ManifestSummary:
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
         whole = Path(folder) / "whole"
         with closing(sqlite3.connect(Path(folder) / "staging", isolation_level=None)) as staging:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -180,6 +182,39 @@ def test_bad_settings_name_where_they_come_from(mountd: Command, tree: Path) -> 
     assert "--memory" in mountd.fails(3, "mount", *place, "--memory", "lots")
     assert "MOORAGE_CACHE" in mountd.fails(3, "mount", *place, MOORAGE_CACHE="sometimes")
     assert mountd("mount", *place, "--no-such-flag").returncode == 2
+
+
+@pytest.mark.fuse
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_while_a_source_is_frozen_leaves_nothing(
+    mountd: Command, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:  # takes the connection, and never answers
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/account/container/"
+        command = [str(MOUNTD), "mount", "--credential", "anonymous", url, str(mountd.mountpoint)]
+        with subprocess.Popen(command, env=mountd.environment, stderr=subprocess.PIPE, text=True) as process:
+            connection, _ = server.accept()
+            process.send_signal(number)
+            assert process.wait(20) == code
+            assert process.stderr is not None
+            assert process.stderr.read().strip() == ""
+            connection.close()
+    assert not list((tmp_path / "cache" / "frozen").iterdir())
+    assert mounting.find(mountd.mountpoint) is None
+
+
+@pytest.mark.fuse
+def test_a_manifest_frozen_for_a_mount_that_failed_is_removed(mountd: Command, tree: Path, tmp_path: Path) -> None:
+    mountd.mountpoint.mkdir()
+    (mountd.mountpoint / "in the way").touch()
+    assert "not empty" in mountd.fails(6, "mount", file_url(tree), mountd.mountpoint)
+    assert not list((tmp_path / "cache" / "frozen").iterdir())
+
+
+def test_a_folder_that_cannot_be_made_is_named(mountd: Command, tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    line = mountd.fails(3, "freeze", file_url(tree), "-o", tmp_path / "file" / "m")
+    assert line == f"mountd: {tmp_path / 'file'}: File exists"
 
 
 def test_freeze_does_not_replace_a_file_unasked(mountd: Command, tree: Path, tmp_path: Path) -> None:

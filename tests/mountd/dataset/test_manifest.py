@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mountd.dataset import writing
 from mountd.dataset.manifest import ROOT, FrozenFile, Manifest, ManifestSummary, write_manifest
 from mountd.errors import HostilePathError, ManifestError, NotFoundError
 
@@ -30,6 +31,16 @@ def without_conflicts(paths: Iterable[str]) -> list[str]:
     kept = set(paths)
     folders = {"/".join(path.split("/")[:depth]) for path in kept for depth in range(1, path.count("/") + 1)}
     return sorted(kept - folders)
+
+
+def test_a_full_disk_is_an_error_that_names_the_manifest_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "_STAGING", writing._STAGING + "PRAGMA max_page_count = 8;")
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        write(tmp_path, (frozen(f"file {number}") for number in range(10_000)))
+    assert caught.value.filename == str(tmp_path / "m")
+    assert not list(tmp_path.iterdir())
 
 
 @settings(max_examples=60, deadline=None)
