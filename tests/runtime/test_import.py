@@ -27,14 +27,10 @@ def run(code: str, *arguments: str) -> str:
     return done.stdout
 
 
-def test_import_runtime_loads_nothing_heavy_and_is_fast() -> None:
-    code = (
-        "import sys, time; before = time.perf_counter(); import runtime\n"
-        "print([time.perf_counter() - before, sorted(sys.modules)])"
-    )
-    results = [ast.literal_eval(run(code)) for _ in range(3)]
-    assert min(seconds for seconds, _ in results) < 0.05  # the best of three: the machine may be busy
-    loaded = {module.partition(".")[0] for module in results[0][1]}
+def test_import_runtime_loads_nothing_heavy() -> None:
+    loaded = {
+        module.partition(".")[0] for module in ast.literal_eval(run("import sys, runtime; print(sorted(sys.modules))"))
+    }
     assert "runtime" in loaded
     assert loaded.isdisjoint(_HEAVY)
 
