@@ -222,9 +222,13 @@ def detach(mountpoint: Path) -> None:
     record = records.find(path)
     if record is not None and record.alive:
         return
-    if _is_ours(path):
-        mounting.unmount(path, lazy=True)
-    records.remove(path)
+    try:
+        claim = records.Claim(path)
+    except MountPointError:
+        return  # somebody mounts there at this moment
+    with claim:
+        if _is_ours(path):
+            mounting.unmount(path, lazy=True)
 
 
 def sweep() -> list[str]:

@@ -3,10 +3,13 @@
     <runtime folder>/mounts/<id>/record.json    who serves which mount point
                                  control        the worker's socket: JSON lines, one request and one answer a connection
                                  log            what the worker of a mount without an owner says (bounded)
+                   mounts/<id>.lock             held by whoever serves the mount point or takes a dead mount off it
 
 The runtime folder is /run/mountd for root, $XDG_RUNTIME_DIR/mountd for others. The id is a hash of the mount point, so that
 there is one record for each, found without a search. A record whose process is dead is a dead mount, found by the next who
 looks. Records hold no secret; the folder is the user's alone.
+
+Invariant: only the holder of a mount point's `Claim` mounts there, detaches what is there, or touches its record.
 """
 
 import contextlib
@@ -19,10 +22,15 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from mountd.errors import BadInputError, MountPointError, NotFoundError
 from mountd.processes import ProcessId
+
+try:
+    import fcntl
+except ImportError:  # not on this platform, which has no mounts either
+    fcntl = None  # type: ignore[assignment]  # mypy checks for Linux
 
 _ANSWER_LIMIT_BYTES = 1 << 20
 _LONGEST_FOLDER = 107 - len("/mounts/0123456789abcdef/control")  # a socket's address has room for 107 bytes
@@ -79,6 +87,57 @@ def folder_of(mountpoint: Path) -> Path:
     return runtime_folder() / "mounts" / name
 
 
+class Claim:
+    """The sole right to one mount point; falls to others when it is released, and when its process ends.
+
+    A worker that serves on after its mount was detached has released its claim: what the next one keeps is not its own.
+    """
+
+    def __init__(self, mountpoint: Path) -> None:
+        """Take the claim.
+
+        Raises:
+            MountPointError: another process has it.
+        """
+        self._mountpoint = mountpoint
+        self._lock = folder_of(mountpoint).with_suffix(".lock")
+        self._lock.parent.mkdir(mode=0o700, exist_ok=True)
+        self._descriptor: int | None = None
+        while self._descriptor is None:
+            self._descriptor = self._try()
+
+    def release(self) -> None:
+        """Forget the record and let others have the mount point; a second call does nothing."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            remove(self._mountpoint)
+            self._lock.unlink(missing_ok=True)
+            os.close(descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def _try(self) -> int | None:
+        descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+        try:
+            if fcntl is not None:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(descriptor), self._lock.stat()):
+                return descriptor
+        except FileNotFoundError:
+            pass  # its last holder removed the file between our open and our lock: what we hold is not the lock any more
+        except BlockingIOError:
+            os.close(descriptor)
+            raise MountPointError(
+                f"{self._mountpoint}: mounted already, or about to be; end that first: mountd unmount {self._mountpoint}"
+            ) from None
+        os.close(descriptor)
+        return None
+
+
 def write(record: MountRecord) -> Path:
     """Keep `record`, whole or not at all; return its folder."""
     folder = folder_of(record.mountpoint)
@@ -110,7 +169,7 @@ def ask(mountpoint: Path, request: dict[str, Any], timeout_s: float) -> dict[str
 
     Raises:
         NotFoundError: nobody serves this mount point.
-        MountPointError: the worker does not answer in time.
+        MountPointError: the worker does not answer in time, or says that it cannot.
     """
     address = folder_of(mountpoint) / "control"
     with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as connection:
@@ -118,7 +177,7 @@ def ask(mountpoint: Path, request: dict[str, Any], timeout_s: float) -> dict[str
         try:
             connection.connect(str(address))
             connection.sendall(json.dumps(request).encode() + b"\n")
-            return dict(json.loads(_read_line(connection)))
+            answer = dict(json.loads(_read_line(connection)))
         except (FileNotFoundError, ConnectionRefusedError):
             raise NotFoundError(f"{mountpoint}: no mount of Moorage; `mountd status` lists those there are") from None
         except (OSError, ValueError) as error:
@@ -126,6 +185,9 @@ def ask(mountpoint: Path, request: dict[str, Any], timeout_s: float) -> dict[str
             raise MountPointError(
                 f"{mountpoint}: its worker does not answer ({said}); mountd unmount --force"
             ) from error
+    if "error" in answer:
+        raise MountPointError(f"{mountpoint}: {answer.get('message')}")
+    return answer
 
 
 def _read_line(connection: socket.socket) -> bytes:

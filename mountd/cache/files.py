@@ -33,7 +33,7 @@ _HEADER = struct.Struct(">4sIQ32s")  # magic with version, CRC32C, length, diges
 _MAGIC = b"MEX1"
 _TRIM_TO = 0.8
 _RECOUNT_SHARE = 16
-_CLOSE_WAIT_S = 10.0  # a disk that hangs is not waited for: a mount that ends must end
+_CLOSE_WAIT_S = 5.0  # a disk that hangs is not waited for: a mount that ends must end
 _KEEP_FREE_BYTES = 1 << 30
 _KEEP_FREE_SHARE = 0.05
 

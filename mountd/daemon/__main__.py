@@ -5,6 +5,7 @@ leaves by `os._exit`, because a thread that waits in a read of /dev/fuse cannot 
 finished is finished before.
 """
 
+import contextlib
 import logging
 import os
 import resource
@@ -19,10 +20,10 @@ from mountd import contract, log, records
 from mountd.contract import Order
 from mountd.daemon.life import Life
 from mountd.daemon.worker import Worker
-from mountd.errors import DefectError, MountdError
+from mountd.errors import DefectError, MountdError, MountPointError
 from mountd.fuse import mounting
 from mountd.processes import ProcessId
-from mountd.records import MountRecord
+from mountd.records import Claim, MountRecord
 
 _LOG = logging.getLogger("mountd.daemon")
 _LOG_LIMIT_BYTES = 1 << 20
@@ -50,24 +51,44 @@ def _serve(order: Order, channel: socket.socket) -> None:
     with ExitStack() as parts:
         if order.owns_manifest:
             parts.callback(order.manifest.unlink, missing_ok=True)
+        mounting.check(order.mountpoint)  # who is there already can be named now; that it stays so is the claim's part
+        claim = parts.enter_context(Claim(order.mountpoint))
+        _open_log(order)
         worker = Worker(order, parts)
-        parts.callback(_detach, worker)
+        parts.callback(_detach, worker, claim)
         parts.callback(worker.mount().stop)
+        parts.callback(_ignore_signals)  # the first to run: from here on nothing interrupts the end
         owner = order.owner if order.lifeline else None
         record = MountRecord(worker.mountpoint, order.source, ProcessId.of(os.getpid()), order.mark, owner)
-        trio.run(Life(worker, channel, lifeline=order.lifeline).run, record)
+        trio.run(Life(worker, claim, channel, lifeline=order.lifeline).run, record)
 
 
-def _detach(worker: Worker) -> None:
+def _detach(worker: Worker, claim: Claim) -> None:
     """Leave no dead mount and no record behind, however the life of this one ended."""
-    records.remove(worker.mountpoint)
-    entry = mounting.find(worker.mountpoint)
-    if entry is not None and entry.device == worker.device_number:
-        mounting.unmount(worker.mountpoint, lazy=True)
+    device = worker.device_number
+    if not device and (entry := mounting.find(worker.mountpoint)) and entry.fs_type == mounting.FS_TYPE:
+        device = entry.device  # a signal came right after mount(2); by the claim and the check before it is ours
+    try:
+        mounting.end(worker.mountpoint, device, lazy=True)
+    except MountPointError as error:
+        _LOG.error("ending without unmounting: %s", error)
+    claim.release()
 
 
 def _leave(number: int, _: object) -> None:
+    _ignore_signals()
     sys.exit(128 + number)
+
+
+def _ignore_signals() -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _tell(channel: socket.socket, error: MountdError) -> int:
+    with contextlib.suppress(OSError):  # the starter is gone; then nobody is to be told
+        contract.send_error(channel, error)
+    return error.exit_code
 
 
 def main() -> None:
@@ -80,16 +101,12 @@ def main() -> None:
         signal.signal(number, _leave)  # until `Life` listens: what was begun is undone
     code = 0
     try:
-        order = contract.receive_order(channel)
-        _open_log(order)
-        _serve(order, channel)
+        _serve(contract.receive_order(channel), channel)
     except MountdError as error:
-        contract.send_error(channel, error)
-        code = error.exit_code
+        code = _tell(channel, error)
     except Exception as error:  # noqa: BLE001  # the starter must hear of it, whatever it is
         _LOG.exception("defect in the worker")
-        contract.send_error(channel, DefectError(f"{type(error).__name__}: {error}; please report it"))
-        code = DefectError.exit_code
+        code = _tell(channel, DefectError(f"{type(error).__name__}: {error}; please report it"))
     except SystemExit as leaving:
         code = int(str(leaving.code))
     logging.shutdown()

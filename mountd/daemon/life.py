@@ -24,7 +24,7 @@ import trio
 from mountd import contract, records
 from mountd.errors import MountdError, MountPointError
 from mountd.fuse import mounting
-from mountd.records import MountRecord
+from mountd.records import Claim, MountRecord
 
 _LOG = logging.getLogger(__name__)
 _IDLE_WAIT_S = 10.0
@@ -44,6 +44,10 @@ class Served(Protocol):
         """Where it is."""
 
     @property
+    def device_number(self) -> str:
+        """MAJ:MIN of the mount."""
+
+    @property
     def ended(self) -> threading.Event:
         """Set when the kernel has ended the mount, or when it must end now."""
 
@@ -54,20 +58,22 @@ class Served(Protocol):
 class Life:
     """What may end a mount, as tasks of one nursery; and how it is ended."""
 
-    def __init__(self, worker: Served, channel: socket.socket, *, lifeline: bool) -> None:
-        """`channel` leads to the starter; with `lifeline` its end ends the mount."""
-        self._worker, self._channel, self._lifeline = worker, channel, lifeline
+    def __init__(self, worker: Served, claim: Claim, channel: socket.socket, *, lifeline: bool) -> None:
+        """`claim` is released with the mount; `channel` leads to the starter; with `lifeline` its end ends the mount."""
+        self._worker, self._claim, self._channel, self._lifeline = worker, claim, channel, lifeline
         self._forced = False
 
     async def run(self, ready: MountRecord) -> None:
         """Keep the record `ready`, tell the starter, and return when the mount has ended."""
-        listener = _listen(records.write(ready) / "control")
+        listener = _listen(records.folder_of(ready.mountpoint) / "control")
+        records.write(ready)  # after the socket: whoever finds the record is answered
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._until_ended, nursery.cancel_scope)
             await nursery.start(self._on_signals)
             nursery.start_soon(self._on_lifeline)
             nursery.start_soon(self._serve_control, listener, nursery)
-            contract.send_ready(self._channel, os.getpid())
+            with contextlib.suppress(OSError):  # a starter that died meanwhile: `_on_lifeline` sees it, too
+                contract.send_ready(self._channel, os.getpid())
 
     async def _until_ended(self, scope: trio.CancelScope) -> None:
         await trio.to_thread.run_sync(self._worker.ended.wait, abandon_on_cancel=True)
@@ -77,15 +83,18 @@ class Life:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             task_status.started()
             async for _ in signals:
-                await self._end(_IDLE_WAIT_S, force=True)
+                await self._end_now(_IDLE_WAIT_S)
 
     async def _on_lifeline(self) -> None:
         while True:
             await trio.lowlevel.wait_readable(self._channel)
-            if self._channel.recv(1):
-                continue
+            try:
+                if self._channel.recv(1):
+                    continue
+            except ConnectionResetError:
+                pass  # the starter died before it read that all is well
             if self._lifeline:
-                await self._end(0, force=True)
+                await self._end_now(0)
             return
 
     async def _serve_control(self, listener: trio.SocketListener, nursery: trio.Nursery) -> None:
@@ -131,25 +140,33 @@ class Life:
             }
         raise KeyError(request["do"])
 
+    async def _end_now(self, wait_s: float) -> None:
+        """End the mount and the worker, even if the mount cannot be taken off."""
+        try:
+            await self._end(wait_s, force=True)
+        except MountPointError as error:
+            _LOG.error("ending without unmounting: %s", error)
+            self._worker.ended.set()
+
     async def _end(self, wait_s: float, *, force: bool, answer_first: bool = False) -> bool:
         """End the mount; True if it was still in use when it was detached."""
-        mountpoint = self._worker.mountpoint
-        busy = not await _unmount_when_idle(mountpoint, wait_s)
+        mountpoint, device = self._worker.mountpoint, self._worker.device_number
+        busy = not await _unmount_when_idle(mountpoint, device, wait_s)
         if busy:
             _LOG.log(logging.INFO if force else logging.WARNING, "%s: still in use; detached it", mountpoint)
-            await trio.to_thread.run_sync(lambda: mounting.unmount(mountpoint, lazy=True))
+            await trio.to_thread.run_sync(lambda: mounting.end(mountpoint, device, lazy=True))
             self._forced = force
             if force and not answer_first:
                 self._worker.ended.set()
-        records.remove(mountpoint)
+        self._claim.release()
         return busy
 
 
-async def _unmount_when_idle(mountpoint: Path, wait_s: float) -> bool:
+async def _unmount_when_idle(mountpoint: Path, device: str, wait_s: float) -> bool:
     end = trio.current_time() + wait_s
     while True:
         try:
-            await trio.to_thread.run_sync(lambda: mounting.unmount(mountpoint, lazy=False))
+            await trio.to_thread.run_sync(lambda: mounting.end(mountpoint, device, lazy=False))
         except MountPointError:
             if trio.current_time() >= end:
                 return False
@@ -159,6 +176,7 @@ async def _unmount_when_idle(mountpoint: Path, wait_s: float) -> bool:
 
 
 def _listen(address: Path) -> trio.SocketListener:
+    address.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     address.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(str(address))

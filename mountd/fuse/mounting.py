@@ -73,6 +73,20 @@ def find(mountpoint: Path) -> MountEntry | None:
     return next((entry for entry in reversed(mounts()) if entry.mountpoint == wanted), None)
 
 
+def end(mountpoint: Path, device: str, *, lazy: bool) -> None:
+    """As `unmount`, but of the mount with this MAJ:MIN and no other; one that is gone already is no error.
+
+    Raises:
+        MountPointError: it is busy (not with `lazy`), another mount covers it, or the kernel refused.
+    """
+    stack = [entry for entry in mounts() if entry.mountpoint == mountpoint]
+    if not any(entry.device == device for entry in stack):
+        return
+    if stack[-1].device != device:
+        raise MountPointError(f"{mountpoint}: {stack[-1].source} is mounted over it; unmount that first")
+    unmount(mountpoint, lazy=lazy)
+
+
 def resolve(mountpoint: Path) -> Path:
     """An absolute path without symlinks; the last name is not touched, because a dead mount cannot be."""
     absolute = Path(os.path.abspath(mountpoint))  # noqa: PTH100  # Path.resolve would stat the mount itself

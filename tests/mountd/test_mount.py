@@ -1,12 +1,10 @@
 """A real mount, as programs see it. The clauses of docs/semantics.md are named by these tests."""
 
-import contextlib
 import errno
 import json
 import mmap
 import os
 import random
-import signal
 import socket
 import subprocess
 import sys
@@ -16,15 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from mountd import client, records
+from mountd import client
 from mountd.dataset.manifest import FrozenFile, write_manifest
-from mountd.errors import BadInputError, MountPointError, NotFoundError
-from mountd.freeze import FreezeSource, freeze
-from mountd.fuse import mounting
-from mountd.stores.registry import file_url
 from tests.support.content import content, make_tree
-from tests.support.mounts import ODD_NAMES, is_running, mounted, mounts_below
-from tests.support.waiting import until
+from tests.support.mounts import ODD_NAMES, mounted, mounts_below
 
 pytestmark = pytest.mark.fuse
 
@@ -214,127 +207,6 @@ def test_a_store_that_does_not_answer_is_eio_within_the_deadline(tmp_path: Path)
             with pytest.raises(OSError, match="Input/output") as caught:
                 (mount.mountpoint / "f").read_bytes()
             assert caught.value.errno == errno.EIO
-
-
-class TestMountPoint:
-    @pytest.fixture
-    def manifest(self, tmp_path: Path) -> Path:
-        freeze([FreezeSource(file_url(make_tree(tmp_path / "tree", {"a": 5})))], tmp_path / "m")
-        return tmp_path / "m"
-
-    def refused(self, manifest: Path, mountpoint: Path, match: str) -> None:
-        before = mounts_below(mountpoint.parent)
-        with pytest.raises(MountPointError, match=match) as caught:
-            client.start(manifest, mountpoint, lifeline=True)
-        assert str(mountpoint) in str(caught.value)
-        assert "\n" not in str(caught.value)
-        assert mounts_below(mountpoint.parent) == before
-
-    def test_not_empty(self, manifest: Path, tmp_path: Path) -> None:
-        make_tree(tmp_path / "mnt", {"precious": 5})
-        self.refused(manifest, tmp_path / "mnt", "not empty")
-
-    def test_a_file(self, manifest: Path, tmp_path: Path) -> None:
-        (tmp_path / "mnt").write_bytes(b"")
-        self.refused(manifest, tmp_path / "mnt", "a file, not a folder")
-
-    def test_mounted_already(self, manifest: Path, tmp_path: Path) -> None:
-        with client.start(manifest, tmp_path / "mnt", source="the first", lifeline=True) as mount:
-            self.refused(manifest, tmp_path / "mnt", "the first is mounted there already")
-            assert (mount.mountpoint / "a").read_bytes() == content("a", 0, 5)
-
-    def test_a_dead_mount_is_named_and_unmount_cleans_it_up(self, manifest: Path, tmp_path: Path) -> None:
-        mount = client.start(manifest, tmp_path / "mnt", lifeline=True)
-        os.kill(mount.pid, signal.SIGKILL)
-        until(lambda: mounting.is_dead(tmp_path / "mnt"), what="the death of the mount")
-        self.refused(manifest, tmp_path / "mnt", "a dead mount.*mountd unmount")
-        with pytest.raises(MountPointError, match="a dead mount"):
-            client.status(tmp_path / "mnt")
-        client.stop(tmp_path / "mnt")
-        assert mounting.find(tmp_path / "mnt") is None
-        assert client.mounts() == [] or all(record.mountpoint != tmp_path / "mnt" for record in client.mounts())
-        mount.stop()
-
-    def test_missing_is_made(self, manifest: Path, tmp_path: Path) -> None:
-        with client.start(manifest, tmp_path / "not/there/yet", lifeline=True) as mount:
-            assert [each.name for each in mount.mountpoint.iterdir()] == ["a"]
-
-    def test_a_cache_below_itself_is_refused(self, manifest: Path, tmp_path: Path) -> None:
-        with pytest.raises(BadInputError, match="lies below the mount point"):
-            client.start(manifest, tmp_path / "mnt", settings={"cache_dir": str(tmp_path / "mnt/cache")}, lifeline=True)
-        assert mounts_below(tmp_path) == set()
-
-
-class TestEnd:
-    @pytest.fixture
-    def mount(self, tmp_path: Path) -> Iterator[client.Mount]:
-        freeze([FreezeSource(file_url(make_tree(tmp_path / "tree", {"a": 5000})))], tmp_path / "m")
-        mount = client.start(tmp_path / "m", tmp_path / "mnt", lifeline=True)
-        yield mount
-        mount.stop()
-        assert mounting.find(tmp_path / "mnt") is None
-
-    def test_unmount_by_others_ends_the_worker(self, mount: client.Mount) -> None:
-        subprocess.run(["umount", mount.mountpoint], check=True)
-        until(lambda: not is_running_child(mount), what="the end of the worker")
-        assert records.find(mount.mountpoint) is None
-
-    def test_a_busy_mount_is_detached_and_served_to_the_end(self, mount: client.Mount) -> None:
-        with (mount.mountpoint / "a").open("rb") as stream:
-            assert client.stop(mount.mountpoint, timeout_s=0.2) is True
-            assert mounting.find(mount.mountpoint) is None
-            assert os.pread(stream.fileno(), 5000, 0) == content("a", 0, 5000)
-        until(lambda: not is_running_child(mount), what="the end of the worker")
-
-    def test_force_does_not_wait_for_readers(self, mount: client.Mount) -> None:
-        descriptor = os.open(mount.mountpoint / "a", os.O_RDONLY)
-        assert client.stop(mount.mountpoint, force=True) is True
-        until(lambda: not is_running_child(mount), what="the end of the worker")
-        assert mounting.find(mount.mountpoint) is None
-        with pytest.raises(OSError, match="not connected"):
-            os.pread(descriptor, 10, 0)
-        with contextlib.suppress(OSError):
-            os.close(descriptor)
-
-    def test_sigterm_ends_it_cleanly(self, mount: client.Mount) -> None:
-        os.kill(mount.pid, signal.SIGTERM)
-        until(lambda: not is_running_child(mount), what="the end of the worker")
-        assert mounting.find(mount.mountpoint) is None
-        assert records.find(mount.mountpoint) is None
-
-    def test_the_end_of_the_owner_is_the_end_of_the_mount(self, tmp_path: Path) -> None:
-        freeze([FreezeSource(file_url(make_tree(tmp_path / "t", {"a": 5})))], tmp_path / "n")
-        code = (
-            "import sys, os, signal; from pathlib import Path; from mountd import client\n"
-            "mount = client.start(Path(sys.argv[1]), Path(sys.argv[2]), lifeline=True)\n"
-            "print(mount.pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
-        )
-        command = [sys.executable, "-c", code, str(tmp_path / "n"), str(tmp_path / "owned")]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-        until(lambda: not is_running(int(done.stdout)), what="the end of the worker")
-        assert mounting.find(tmp_path / "owned") is None
-        assert records.find(tmp_path / "owned") is None
-
-    def test_a_worker_that_lost_its_socket_is_named_and_force_ends_it(
-        self, mount: client.Mount, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(client, "_END_TIMEOUT_S", 0.1)
-        (records.folder_of(mount.mountpoint) / "control").unlink()
-        with pytest.raises(MountPointError, match=f"process {mount.pid}.*--force"):
-            client.stop(mount.mountpoint)
-        monkeypatch.undo()
-        client.stop(mount.mountpoint, force=True)
-        assert mounting.find(mount.mountpoint) is None
-        assert not is_running_child(mount)
-
-    def test_a_stopped_mount_is_not_found(self, mount: client.Mount) -> None:
-        mount.stop()
-        with pytest.raises(NotFoundError, match="no mount of Moorage"):
-            client.status(mount.mountpoint)
-
-
-def is_running_child(mount: client.Mount) -> bool:
-    return mount._process.poll() is None
 
 
 def test_no_secret_is_in_argv_environment_or_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

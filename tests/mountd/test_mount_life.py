@@ -1,0 +1,208 @@
+"""How a mount begins and ends: what may be a mount point, who may end it, and what is left. Named in docs/semantics.md."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from mountd import client, contract, records
+from mountd.contract import Order
+from mountd.errors import BadInputError, MountPointError, NotFoundError
+from mountd.freeze import FreezeSource, freeze
+from mountd.fuse import mounting
+from mountd.stores.registry import file_url
+from tests.support.content import content, make_tree
+from tests.support.mounts import is_running, mounts_below
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.fuse
+
+
+class TestMountPoint:
+    @pytest.fixture
+    def manifest(self, tmp_path: Path) -> Path:
+        freeze([FreezeSource(file_url(make_tree(tmp_path / "tree", {"a": 5})))], tmp_path / "m")
+        return tmp_path / "m"
+
+    def refused(self, manifest: Path, mountpoint: Path, match: str) -> None:
+        before = mounts_below(mountpoint.parent)
+        with pytest.raises(MountPointError, match=match) as caught:
+            client.start(manifest, mountpoint, lifeline=True)
+        assert str(mountpoint) in str(caught.value)
+        assert "\n" not in str(caught.value)
+        assert mounts_below(mountpoint.parent) == before
+
+    def test_not_empty(self, manifest: Path, tmp_path: Path) -> None:
+        make_tree(tmp_path / "mnt", {"precious": 5})
+        self.refused(manifest, tmp_path / "mnt", "not empty")
+
+    def test_a_file(self, manifest: Path, tmp_path: Path) -> None:
+        (tmp_path / "mnt").write_bytes(b"")
+        self.refused(manifest, tmp_path / "mnt", "a file, not a folder")
+
+    def test_mounted_already(self, manifest: Path, tmp_path: Path) -> None:
+        with client.start(manifest, tmp_path / "mnt", source="the first", lifeline=True) as mount:
+            self.refused(manifest, tmp_path / "mnt", "the first is mounted there already")
+            assert (mount.mountpoint / "a").read_bytes() == content("a", 0, 5)
+
+    def test_of_many_starts_at_once_one_mounts_and_the_others_harm_nothing(
+        self, manifest: Path, tmp_path: Path
+    ) -> None:
+        def start(_: int) -> client.Mount | MountPointError:
+            try:
+                return client.start(manifest, tmp_path / "mnt", lifeline=True)
+            except MountPointError as error:
+                return error
+
+        with ThreadPoolExecutor(4) as pool:
+            outcomes = list(pool.map(start, range(4)))
+        [mount] = [each for each in outcomes if isinstance(each, client.Mount)]
+        with mount:
+            assert all("mounted" in str(each) for each in outcomes if isinstance(each, MountPointError))
+            stacked = [each for each in mounting.mounts() if each.mountpoint == tmp_path / "mnt"]
+            assert len(stacked) == 1
+            assert mount.status()["worker_pid"] == mount.pid
+            assert (mount.mountpoint / "a").read_bytes() == content("a", 0, 5)
+        assert not list(records.runtime_folder().glob(f"mounts/{records.folder_of(tmp_path / 'mnt').name}*"))
+
+    def test_a_start_that_failed_leaves_no_record_or_lock(self, manifest: Path, tmp_path: Path) -> None:
+        manifest.write_bytes(b"no manifest")
+        with pytest.raises(BadInputError, match="not a manifest"):
+            client.start(manifest, tmp_path / "mnt")
+        assert not list(records.runtime_folder().glob(f"mounts/{records.folder_of(tmp_path / 'mnt').name}*"))
+
+    def test_a_dead_mount_is_named_and_unmount_cleans_it_up(self, manifest: Path, tmp_path: Path) -> None:
+        mount = client.start(manifest, tmp_path / "mnt", lifeline=True)
+        os.kill(mount.pid, signal.SIGKILL)
+        until(lambda: mounting.is_dead(tmp_path / "mnt"), what="the death of the mount")
+        self.refused(manifest, tmp_path / "mnt", "a dead mount.*mountd unmount")
+        with pytest.raises(MountPointError, match="a dead mount"):
+            client.status(tmp_path / "mnt")
+        client.stop(tmp_path / "mnt")
+        assert mounting.find(tmp_path / "mnt") is None
+        assert client.mounts() == [] or all(record.mountpoint != tmp_path / "mnt" for record in client.mounts())
+        mount.stop()
+
+    def test_missing_is_made(self, manifest: Path, tmp_path: Path) -> None:
+        with client.start(manifest, tmp_path / "not/there/yet", lifeline=True) as mount:
+            assert [each.name for each in mount.mountpoint.iterdir()] == ["a"]
+
+    def test_a_cache_below_itself_is_refused(self, manifest: Path, tmp_path: Path) -> None:
+        with pytest.raises(BadInputError, match="lies below the mount point"):
+            client.start(manifest, tmp_path / "mnt", settings={"cache_dir": str(tmp_path / "mnt/cache")}, lifeline=True)
+        assert mounts_below(tmp_path) == set()
+
+
+class TestEnd:
+    @pytest.fixture
+    def mount(self, tmp_path: Path) -> Iterator[client.Mount]:
+        freeze([FreezeSource(file_url(make_tree(tmp_path / "tree", {"a": 5000})))], tmp_path / "m")
+        mount = client.start(tmp_path / "m", tmp_path / "mnt", lifeline=True)
+        yield mount
+        mount.stop()
+        assert mounting.find(tmp_path / "mnt") is None
+
+    def test_unmount_by_others_ends_the_worker(self, mount: client.Mount) -> None:
+        subprocess.run(["umount", mount.mountpoint], check=True)
+        until(lambda: not is_running_child(mount), what="the end of the worker")
+        assert records.find(mount.mountpoint) is None
+
+    def test_a_busy_mount_is_detached_and_served_to_the_end(self, mount: client.Mount) -> None:
+        with (mount.mountpoint / "a").open("rb") as stream:
+            assert client.stop(mount.mountpoint, timeout_s=0.2) is True
+            assert mounting.find(mount.mountpoint) is None
+            assert os.pread(stream.fileno(), 5000, 0) == content("a", 0, 5000)
+        until(lambda: not is_running_child(mount), what="the end of the worker")
+
+    def test_force_does_not_wait_for_readers(self, mount: client.Mount) -> None:
+        descriptor = os.open(mount.mountpoint / "a", os.O_RDONLY)
+        assert client.stop(mount.mountpoint, force=True) is True
+        until(lambda: not is_running_child(mount), what="the end of the worker")
+        assert mounting.find(mount.mountpoint) is None
+        with pytest.raises(OSError, match="not connected"):
+            os.pread(descriptor, 10, 0)
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+
+    def test_sigterm_ends_it_cleanly(self, mount: client.Mount) -> None:
+        os.kill(mount.pid, signal.SIGTERM)
+        until(lambda: not is_running_child(mount), what="the end of the worker")
+        assert mounting.find(mount.mountpoint) is None
+        assert records.find(mount.mountpoint) is None
+
+    def test_the_end_of_the_owner_is_the_end_of_the_mount(self, tmp_path: Path) -> None:
+        freeze([FreezeSource(file_url(make_tree(tmp_path / "t", {"a": 5})))], tmp_path / "n")
+        code = (
+            "import sys, os, signal; from pathlib import Path; from mountd import client\n"
+            "mount = client.start(Path(sys.argv[1]), Path(sys.argv[2]), lifeline=True)\n"
+            "print(mount.pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+        )
+        command = [sys.executable, "-c", code, str(tmp_path / "n"), str(tmp_path / "owned")]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        until(lambda: not is_running(int(done.stdout)), what="the end of the worker")
+        assert mounting.find(tmp_path / "owned") is None
+        assert records.find(tmp_path / "owned") is None
+
+    def test_a_detached_worker_leaves_the_record_of_the_next_one_alone(
+        self, mount: client.Mount, tmp_path: Path
+    ) -> None:
+        with (mount.mountpoint / "a").open("rb") as stream:
+            assert client.stop(mount.mountpoint, timeout_s=0.2) is True
+            with client.start(tmp_path / "m", mount.mountpoint, lifeline=True) as following:
+                assert os.pread(stream.fileno(), 5000, 0) == content("a", 0, 5000)
+                stream.close()
+                until(lambda: not is_running_child(mount), what="the end of the first worker")
+                assert following.status()["worker_pid"] == following.pid
+
+    def test_what_others_mounted_over_it_is_not_taken_off(self, mount: client.Mount) -> None:
+        subprocess.run(["mount", "-t", "tmpfs", "others", mount.mountpoint], check=True)
+        try:
+            with pytest.raises(MountPointError, match="others is mounted over it"):
+                client.stop(mount.mountpoint, timeout_s=0.1)
+            assert [each.source for each in mounting.mounts() if each.mountpoint == mount.mountpoint][-1] == "others"
+        finally:
+            subprocess.run(["umount", mount.mountpoint], check=True)
+        assert (mount.mountpoint / "a").read_bytes() == content("a", 0, 5000)
+
+    @pytest.mark.parametrize("lifeline", [True, False])
+    def test_a_starter_that_dies_before_it_hears_leaves_no_dead_mount(self, tmp_path: Path, lifeline: bool) -> None:  # noqa: FBT001  # a case
+        freeze([FreezeSource(file_url(make_tree(tmp_path / "t", {"a": 5})))], tmp_path / "n")
+        channel, process = client._execute(inherit_errors=True)
+        mountpoint = tmp_path / "early"
+        contract.send_order(channel, Order(tmp_path / "n", mountpoint, "s", lifeline=lifeline))
+        channel.close()  # with its answer unread, if that is there already
+        if lifeline:
+            assert process.wait(20) in {0, 128 + signal.SIGTERM}
+        else:
+            until(lambda: records.find(mountpoint) is not None, what="the mount")
+            until(lambda: not client.stop(mountpoint), what="the end of the mount")
+            assert process.wait(20) == 0
+        assert mounting.find(mountpoint) is None
+        assert records.find(mountpoint) is None
+
+    def test_a_worker_that_lost_its_socket_is_named_and_force_ends_it(
+        self, mount: client.Mount, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(client, "_END_TIMEOUT_S", 0.1)
+        (records.folder_of(mount.mountpoint) / "control").unlink()
+        with pytest.raises(MountPointError, match=f"process {mount.pid}.*--force"):
+            client.stop(mount.mountpoint)
+        monkeypatch.undo()
+        client.stop(mount.mountpoint, force=True)
+        assert mounting.find(mount.mountpoint) is None
+        assert not is_running_child(mount)
+
+    def test_a_stopped_mount_is_not_found(self, mount: client.Mount) -> None:
+        mount.stop()
+        with pytest.raises(NotFoundError, match="no mount of Moorage"):
+            client.status(mount.mountpoint)
+
+
+def is_running_child(mount: client.Mount) -> bool:
+    return mount._process.poll() is None
