@@ -60,11 +60,19 @@ class FileSystem:
         return self._manifest.children(self._directory(inode), after, limit)
 
     def read_ready(self, inode: int, offset: int, size: int) -> list[Buffer] | None:
-        """The bytes [offset, offset + size) as far as the file has them, or None if `read` must wait for them."""
-        return self._reader.read_ready(self._file(inode), offset, size)
+        """The bytes [offset, offset + size) as far as the file has them, or None if `read` must wait for them.
+
+        What went wrong is logged, once for each file.
+        """
+        entry = self._file(inode)
+        try:
+            return self._reader.read_ready(entry, offset, size)
+        except MountdError as error:
+            self._complain(entry, error)
+            raise
 
     def read(self, inode: int, offset: int, size: int) -> list[Buffer]:
-        """As `read_ready`, but waits; logs what went wrong once for each file."""
+        """As `read_ready`, but waits."""
         entry = self._file(inode)
         try:
             return self._reader.read(entry, offset, size)

@@ -154,6 +154,8 @@ def upload_output(
     from mountd.uploading.uploader import upload
     from runtime import datastores
 
+    if not folder.is_dir() or (spec.source is None and folder.is_symlink()):
+        raise BadInputError(f"{folder}: the command removed its folder, or put something else there; write into it")
     record = datastores.get(workspace, spec.datastore)
     prefix = spec.prefix(run_id)
     writer = registry.open_writer(record.url, record.credential)

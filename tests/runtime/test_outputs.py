@@ -91,6 +91,23 @@ def test_what_is_there_is_not_overwritten_unless_asked(workspace: WorkspaceFolde
     assert (there / "x/a.txt").read_bytes() == content("a.txt", 0, 10)
 
 
+@pytest.mark.parametrize("instead", ["nothing", "a file", "a link"])
+def test_a_staged_folder_that_the_command_replaced_is_not_stored(
+    workspace: WorkspaceFolder, tmp_path: Path, instead: str
+) -> None:
+    staged, elsewhere = tmp_path / "staged", make_tree(tmp_path / "elsewhere", SIZES)
+    if instead == "a file":
+        staged.touch()
+    elif instead == "a link":
+        staged.symlink_to(elsewhere)
+    spec = OutputSpec("model", path="models")
+    with pytest.raises(BadInputError, match="the command removed its folder"):
+        outputs.upload_output(workspace, spec, "r", staged)
+    if instead == "a link":  # a folder that the user named may be a link to where there is room
+        named = OutputSpec("model", path="models", source=str(staged))
+        assert outputs.upload_output(workspace, named, "r", staged).files == len(SIZES)
+
+
 def test_no_marker_stands_while_a_prefix_is_written_again(
     workspace: WorkspaceFolder, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
