@@ -219,16 +219,24 @@ def _clear(path: Path, record: MountRecord | None, *, force: bool) -> None:
 def detach(mountpoint: Path) -> None:
     """Take a dead mount off `mountpoint` and forget its record; a living one, and no mount at all, are left alone."""
     path = mounting.resolve(mountpoint)
-    record = records.find(path)
-    if record is not None and record.alive:
-        return
-    try:
-        claim = records.Claim(path)
-    except MountPointError:
-        return  # somebody mounts there at this moment
-    with claim:
-        if _is_ours(path):
-            mounting.unmount(path, lazy=True)
+    claim = _claim_of_the_dead(path)
+    if claim is not None:
+        with claim:
+            if _is_ours(path):
+                mounting.unmount(path, lazy=True)
+
+
+def _claim_of_the_dead(path: Path) -> records.Claim | None:
+    """The claim of a mount point whose worker is dead; None if somebody lives there, or mounts there at this moment."""
+    end = time.monotonic() + _END_TIMEOUT_S
+    while (record := records.find(path)) is None or not record.alive:
+        try:
+            return records.Claim(path)
+        except MountPointError:
+            if record is None or time.monotonic() > end:
+                return None
+            time.sleep(0.01)  # a killed process counts as dead a moment before all of its threads have let go
+    return None
 
 
 def sweep() -> list[str]:
