@@ -17,7 +17,6 @@ NAMES = (
     "fetch_in_flight",
     "cache_hits",
     "cache_misses",
-    "prefetch_bytes",
 )
 
 

@@ -8,27 +8,31 @@ Errors: `FileNotFoundError`-like conditions are `NotFoundError`; whatever else g
 
 import logging
 import threading
+from collections.abc import Callable
+from typing import TypeVar
 
 from cachetools import LRUCache
 
+from mountd.dataset.extents import FileKey
 from mountd.dataset.manifest import Entry, Manifest
 from mountd.errors import BadInputError, MountdError, NotFoundError
-from mountd.reading.reader import Reader
-from mountd.stores.base import Buffer
+from mountd.reading.reader import Answer, Parts, Reader
 
 _LOG = logging.getLogger(__name__)
 _ENTRIES_KEPT = 4096
 _COMPLAINTS_KEPT = 1024
+_Result = TypeVar("_Result")
 
 
 class FileSystem:
-    """One mounted manifest. The lock protects the two small tables; no I/O happens under it."""
+    """One mounted manifest. The lock protects the three small tables; no I/O happens under it."""
 
     def __init__(self, manifest: Manifest, reader: Reader) -> None:
         self._manifest, self._reader = manifest, reader
         self._lock = threading.Lock()
         # What was looked up is read next, and a stream asks for the same entry again and again.
         self._entries: LRUCache[int, Entry] = LRUCache(_ENTRIES_KEPT)
+        self._files: LRUCache[int, FileKey] = LRUCache(_ENTRIES_KEPT)
         self._complaints: LRUCache[int, str] = LRUCache(_COMPLAINTS_KEPT)
 
     @property
@@ -59,26 +63,38 @@ class FileSystem:
         """Up to `limit` entries of the directory `inode` whose inode is above `after`, ascending."""
         return self._manifest.children(self._directory(inode), after, limit)
 
-    def read_ready(self, inode: int, offset: int, size: int) -> list[Buffer] | None:
-        """The bytes [offset, offset + size) as far as the file has them, or None if `read` must wait for them.
+    def file(self, inode: int) -> FileKey:
+        """The file with this inode, as caches and stores know it."""
+        with self._lock:
+            file = self._files.get(inode)
+        if file is None:
+            entry = self.entry(inode)
+            if entry.is_directory:
+                raise BadInputError(f"inode {inode}: a directory, which has no bytes to read")
+            url, key = self._manifest.sources[entry.source], self._manifest.key(entry)
+            file = FileKey.of(url, inode, entry.source, key, entry.etag, entry.size)
+            with self._lock:
+                self._files[inode] = file
+        return file
+
+    def start_read(self, inode: int, offset: int, size: int, answer: Answer) -> Parts | None:
+        """The bytes [offset, offset + size) as far as the file has them, or None: then `answer` is called with them later.
 
         What went wrong is logged, once for each file.
         """
-        entry = self._file(inode)
-        try:
-            return self._reader.read_ready(entry, offset, size)
-        except MountdError as error:
-            self._complain(entry, error)
-            raise
+        file = self.file(inode)
 
-    def read(self, inode: int, offset: int, size: int) -> list[Buffer]:
-        """As `read_ready`, but waits."""
-        entry = self._file(inode)
-        try:
-            return self._reader.read(entry, offset, size)
-        except MountdError as error:
-            self._complain(entry, error)
-            raise
+        def tell(result: Parts | MountdError) -> None:
+            if isinstance(result, MountdError):
+                self._complain(file, result)
+            answer(result)
+
+        return self._complaining(file, lambda: self._reader.start(file, offset, size, tell))
+
+    def read(self, inode: int, offset: int, size: int) -> Parts:
+        """As `start_read`, but waits."""
+        file = self.file(inode)
+        return self._complaining(file, lambda: self._reader.read(file, offset, size))
 
     def _keep(self, entry: Entry) -> None:
         with self._lock:
@@ -90,16 +106,17 @@ class FileSystem:
             raise BadInputError(f"inode {inode}: not a directory")
         return entry
 
-    def _file(self, inode: int) -> Entry:
-        entry = self.entry(inode)
-        if entry.is_directory:
-            raise BadInputError(f"inode {inode}: a directory, which has no bytes to read")
-        return entry
+    def _complaining(self, file: FileKey, read: Callable[[], _Result]) -> _Result:
+        try:
+            return read()
+        except MountdError as error:
+            self._complain(file, error)
+            raise
 
-    def _complain(self, entry: Entry, error: MountdError) -> None:
+    def _complain(self, file: FileKey, error: MountdError) -> None:
         kind = type(error).__name__
         with self._lock:
-            known = self._complaints.get(entry.inode) == kind
-            self._complaints[entry.inode] = kind
+            known = self._complaints.get(file.inode) == kind
+            self._complaints[file.inode] = kind
         if not known:
             _LOG.warning("read failed: %s", error)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import threading
 import time
 from contextlib import ExitStack
@@ -11,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from mountd import config
-from mountd.cache.base import ExtentCache
-from mountd.cache.files import FileCache
+from mountd.cache.disk import DiskCache
 from mountd.cache.memory import MemoryCache
-from mountd.cache.tiers import TieredCache
+from mountd.cache.tiers import Cache
 from mountd.config import Settings
 from mountd.contract import Order
 from mountd.dataset.manifest import Manifest
@@ -25,13 +23,14 @@ from mountd.fuse.operations import Operations
 from mountd.fuse.protocol import Limits, Owner
 from mountd.metrics import Metrics
 from mountd.reading.fetcher import Fetcher
-from mountd.reading.reader import EXTENT_BYTES, Reader
+from mountd.reading.pool import Pool
+from mountd.reading.prefetcher import Prefetcher
+from mountd.reading.reader import Reader
 from mountd.stores import registry
 from mountd.vfs import FileSystem
 
-_AHEAD_THREADS = 16
-_QUEUE_BYTES = 32 << 20
-_LEAST_MEMORY_BYTES = 16 << 20
+# Shares of the memory budget: what may wait for the disk, and what one stream may have read ahead.
+_QUEUE_SHARE, _WINDOW_SHARE = 8, 4
 _STATUS_ATTRIBUTE_BYTES = 2048
 
 
@@ -47,18 +46,17 @@ class Worker:
         self.metrics = Metrics()
         deadline_s = self.settings.read_deadline_s
         count_retry = partial(self.metrics.add, "fetch_retries")
-        stores = {
-            url: registry.open_reader(url, order.credentials.get(url), deadline_s=deadline_s, on_retry=count_retry)
+        stores = [
+            registry.open_reader(url, order.credentials.get(url), deadline_s=deadline_s, on_retry=count_retry)
             for url in self.manifest.sources
-        }
+        ]
         in_place = self.settings.cache == "auto"
-        self.cache = _open_cache(
-            self.settings, on_disk=not (in_place and all(each.in_place for each in stores.values()))
-        )
+        self.cache = _open_cache(self.settings, on_disk=not (in_place and all(each.in_place for each in stores)))
         parts.callback(self.cache.close)
-        fetcher = Fetcher(stores, self.cache, self.metrics, ahead_threads=_AHEAD_THREADS, deadline_s=deadline_s)
-        parts.enter_context(fetcher)
-        reader = Reader(self.manifest, stores, fetcher, self.metrics, in_place=in_place)
+        pool = parts.enter_context(Pool(deadline_s))
+        fetcher = Fetcher(stores, self.cache, self.metrics, pool, deadline_s=deadline_s)
+        prefetcher = Prefetcher(fetcher, self.settings.memory_bytes // _WINDOW_SHARE)
+        reader = Reader(stores, self.cache, fetcher, prefetcher, pool, self.metrics, in_place=in_place)
         self.files = FileSystem(self.manifest, reader)
         self.ended = threading.Event()
         self.device_number = ""  # MAJ:MIN, once mounted
@@ -80,7 +78,7 @@ class Worker:
     def status(self) -> dict[str, Any]:
         """What `mountd status --json` prints. None is a thing that this version does not measure."""
         counters = self.metrics.snapshot()
-        cache = self.cache.status()
+        memory, cache = self.cache.status()
         return {
             "mountpoint": str(self.mountpoint),
             "source": self.order.source,
@@ -100,8 +98,8 @@ class Worker:
                 "limit_bytes": cache.limit_bytes,
                 "corrupt": cache.corrupt,
             },
-            "memory": {"used_bytes": _resident_bytes(), "limit_bytes": self.settings.memory_bytes},
-            "prefetch": {"used_bytes": counters["prefetch"]["bytes"], "wasted_bytes": None},
+            "memory": {"used_bytes": memory.used_bytes, "limit_bytes": memory.limit_bytes},
+            "prefetch": {"used_bytes": memory.ahead_read_bytes, "wasted_bytes": memory.ahead_wasted_bytes},
             "plan": {"position": 0, "length": 0},
         }
 
@@ -113,14 +111,12 @@ class Worker:
         return text.ljust(_STATUS_ATTRIBUTE_BYTES)
 
 
-def _open_cache(settings: Settings, *, on_disk: bool) -> ExtentCache:
-    """The tiers of the cache. One memory budget: what is in flight and what waits for the disk come off it first."""
-    in_flight_bytes = (kernel.WAITING_THREADS + _AHEAD_THREADS) * EXTENT_BYTES
-    spare_bytes = settings.memory_bytes - in_flight_bytes - _QUEUE_BYTES
-    memory = MemoryCache(max(_LEAST_MEMORY_BYTES, spare_bytes))
+def _open_cache(settings: Settings, *, on_disk: bool) -> Cache:
+    memory = MemoryCache(settings.memory_bytes)
     if settings.cache == "off" or not on_disk:
-        return memory
-    return TieredCache(memory, FileCache(settings.cache_dir, settings.cache_size_bytes, _QUEUE_BYTES))
+        return Cache(memory, None)
+    queue_bytes = settings.memory_bytes // _QUEUE_SHARE
+    return Cache(memory, DiskCache(settings.cache_dir, settings.cache_size_bytes, queue_bytes))
 
 
 def _refuse_inside(mountpoint: Path, manifest: Path, cache_dir: Path) -> None:
@@ -128,7 +124,3 @@ def _refuse_inside(mountpoint: Path, manifest: Path, cache_dir: Path) -> None:
     for what, path in (("the manifest", manifest), ("the cache folder", cache_dir)):
         if mounting.resolve(path).is_relative_to(mountpoint):
             raise BadInputError(f"{path}: {what} lies below the mount point {mountpoint}; keep it elsewhere")
-
-
-def _resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()

@@ -1,10 +1,10 @@
 """The native driver: service threads on /dev/fuse.
 
-A service thread blocks in `read` on the device, answers what needs no waiting by itself, and hands a READ that must wait to
-a pool thread, which answers it when the bytes are there. There is no event loop and no hop between threads that has no
-reason. Requests in flight are bounded by the kernel (max_background) for read-ahead, and by the number of readers otherwise;
-a pool thread waits for at most one extent at a time, so the pool bounds what is fetched. All threads are made before the
-first request is taken: a limit on threads or memory that is met later could only be met by hanging a reader.
+A service thread blocks in `read` on the device and answers what needs no waiting by itself; a READ that must wait is answered
+by the thread that brought its bytes. There is no event loop, nobody waits for a single request, and there is no hop between
+threads that has no reason. What is in flight is bounded by the kernel (max_background) for its read-ahead, and by the number
+of readers otherwise. All threads are made before the first request is taken: a limit on threads or memory that is met later
+could only be met by hanging a reader.
 
 What the device says: ENOENT from a read is a request that was interrupted meanwhile, ENODEV is the end of the mount; ENOENT
 from a write is a reader who went away. Both are normal. Nothing else ends a thread either, and what cannot be answered as
@@ -14,10 +14,10 @@ it should be is answered EIO, because a request without an answer hangs its read
 import errno
 import logging
 import os
-import queue
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 from mountd.errors import FuseUnavailableError
 from mountd.fuse import protocol
@@ -26,7 +26,6 @@ from mountd.fuse.protocol import Limits, MalformedRequestError, Opcode, Request
 
 _LOG = logging.getLogger(__name__)
 SERVICE_THREADS = 2
-WAITING_THREADS = 64
 _PAUSE_S = 0.1  # after an error of the device that nobody foresaw: it may last, and must not cost a whole core
 _GONE = frozenset({errno.ENOENT, errno.EINTR, errno.EAGAIN})
 _ENDED = frozenset({errno.ENODEV, errno.EBADF})
@@ -48,17 +47,14 @@ def negotiate(device: int, limits: Limits) -> int:
 class Driver:
     """Serves one mounted device until the mount ends; `closed` is called once, by the last service thread."""
 
-    def __init__(
-        self, device: int, operations: Operations, closed: Callable[[], None], *, waiting_threads: int = WAITING_THREADS
-    ) -> None:
+    def __init__(self, device: int, operations: Operations, closed: Callable[[], None]) -> None:
         self._device, self._operations, self._closed = device, operations, closed
         self._lock = threading.Lock()  # protects the count of serving threads
         self._serving = SERVICE_THREADS
         self._stopped = False
-        self._waiting: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._threads = [
-            *(threading.Thread(target=self._wait, name=f"fuse-wait-{n}", daemon=True) for n in range(waiting_threads)),
-            *(threading.Thread(target=self._serve, name=f"fuse-{n}", daemon=True) for n in range(SERVICE_THREADS)),
+            threading.Thread(target=self._serve, name=f"fuse-{number}", daemon=True)
+            for number in range(SERVICE_THREADS)
         ]
 
     def start(self) -> None:
@@ -76,10 +72,8 @@ class Driver:
             ) from None
 
     def stop(self) -> None:
-        """Take no further request and drop what waits; a thread that is inside the kernel ends with the process."""
+        """Take no further request; a thread that is inside the kernel ends with the process."""
         self._stopped = True
-        for _ in self._threads:
-            self._waiting.put(None)
 
     def _serve(self) -> None:
         buffer = bytearray(protocol.MAX_READ_BYTES + protocol.BODY_LIMIT_BYTES)  # the kernel insists on this much room
@@ -111,23 +105,16 @@ class Driver:
             _LOG.warning("the kernel sent bytes that are no request: %s", error)
             return True
         if request.opcode not in protocol.UNANSWERED:
-            self._handle(request, self._operations.answer)
+            later = partial(self._answer, request)
+            parts = self._operations.answer(request, later)
+            if parts is not None:
+                later(parts)
         return True
 
-    def _wait(self) -> None:
-        while (request := self._waiting.get()) is not None:
-            if not self._stopped:
-                self._handle(request, self._operations.wait_and_read)
-
-    def _handle(self, request: Request, answer: Callable[[Request], Parts | None]) -> None:
-        """Answer `request`, or queue it if it must wait."""
+    def _answer(self, request: Request, parts: Parts) -> None:
         try:
-            parts = answer(request)
-            if parts is None:
-                self._waiting.put(request)
-            else:
-                self._send(parts)
-        except Exception:  # noqa: BLE001  # no memory left, or the kernel refuses the answer: EIO is what it can always take
+            self._send(parts)
+        except Exception:  # no memory left, or the kernel refuses the answer: EIO is what it can always take
             _LOG.exception("no answer to request %d of node %d", request.opcode, request.node)
             self._refuse(request)
 

@@ -1,8 +1,8 @@
 """Requests answered from a file system: one table, opcode -> answer.
 
-`answer` turns a request into the parts of its answer without waiting. What must wait for the network (a READ whose bytes are
-not here) comes back as None, and the driver calls `wait_and_read` from a thread that may wait. Every failure becomes an
-errno here, in one place; nothing else leaves.
+`answer` turns a request into the parts of its answer without waiting. For a READ whose bytes are not here it returns None, and
+`later` is called with the whole answer by the thread that brought them. Every failure becomes an errno here, in one place;
+nothing else leaves.
 
 OPEN and OPENDIR are answered ENOSYS where the kernel has said that it then stops asking and keeps pages and listings itself.
 GETXATTR is never answered ENOSYS: the kernel would not ask again, and `user.mountd.status` would be silent.
@@ -26,6 +26,7 @@ STATUS_ATTRIBUTE = b"user.mountd.status"
 _DOTS = 2
 
 Parts = Sequence[Buffer]
+Later = Callable[[Parts], None]
 
 
 class Operations:
@@ -50,41 +51,39 @@ class Operations:
             Opcode.DESTROY: _nothing,
         }
 
-    def answer(self, request: Request) -> Parts | None:
-        """The whole answer, or None for a READ that must wait. Never raises."""
-        return self._guarded(request, self._answer)
-
-    def wait_and_read(self, request: Request) -> Parts:
-        """The whole answer to a READ, however long it takes. Never raises."""
-        return self._guarded(request, self._read) or [protocol.failure(request.unique, errno.EIO)]
-
-    def _guarded(self, request: Request, method: Callable[[Request], Parts | None]) -> Parts | None:
+    def answer(self, request: Request, later: Later) -> Parts | None:
+        """The whole answer, or None for a READ that must wait: `later` gets it then. Never raises."""
         try:
-            body = method(request)
-        except MountdError as error:
-            return [protocol.failure(request.unique, error.errno)]
-        except _RefusedError as refusal:
-            return [protocol.failure(request.unique, refusal.code)]
-        except MalformedRequestError as error:
-            _LOG.warning("the kernel sent a request that is none: %s", error)
-            return [protocol.failure(request.unique, errno.EINVAL)]
-        except Exception:  # noqa: BLE001  # the mount must go on: a service thread that ends hangs every reader
-            _LOG.exception("defect: request %d of node %d", request.opcode, request.node)
-            return [protocol.failure(request.unique, errno.EIO)]
-        if body is None:
-            return None
-        return [protocol.header(request.unique, sum(map(len, body))), *body]
+            body = self._read(request, later) if request.opcode == Opcode.READ else self._answer(request)
+        except Exception as error:  # noqa: BLE001  # the mount must go on: a service thread that ends hangs every reader
+            return self._failure(request, error)
+        return None if body is None else _whole(request, body)
 
-    def _answer(self, request: Request) -> Parts | None:
-        if request.opcode == Opcode.READ:
-            return self._files.read_ready(request.node, *protocol.range_of(request))
+    def _failure(self, request: Request, error: Exception) -> Parts:
+        if isinstance(error, MountdError):
+            code = error.errno
+        elif isinstance(error, _RefusedError):
+            code = error.code
+        elif isinstance(error, MalformedRequestError):
+            _LOG.warning("the kernel sent a request that is none: %s", error)
+            code = errno.EINVAL
+        else:
+            _LOG.error("defect: request %d of node %d", request.opcode, request.node, exc_info=error)
+            code = errno.EIO
+        return [protocol.failure(request.unique, code)]
+
+    def _answer(self, request: Request) -> Parts:
         method = self._table.get(request.opcode)
         if method is None:
             raise _RefusedError(errno.EROFS if request.opcode in protocol.CHANGING else errno.ENOSYS)
         return method(request)
 
-    def _read(self, request: Request) -> Parts:
-        return self._files.read(request.node, *protocol.range_of(request))
+    def _read(self, request: Request, later: Later) -> Parts | None:
+        def answer(result: Parts | MountdError) -> None:
+            later(self._failure(request, result) if isinstance(result, MountdError) else _whole(request, result))
+
+        offset, size = protocol.range_of(request)
+        return self._files.start_read(request.node, offset, size, answer)
 
     def _lookup(self, request: Request) -> Parts:
         return [protocol.entry_answer(self._files.lookup(request.node, protocol.name_of(request)), self._owner)]
@@ -140,6 +139,10 @@ class _RefusedError(Exception):
 
     def __init__(self, code: int) -> None:
         self.code = code
+
+
+def _whole(request: Request, body: Parts) -> Parts:
+    return [protocol.header(request.unique, sum(map(len, body))), *body]
 
 
 def _nothing(_: Request) -> Parts:

@@ -1,190 +1,211 @@
-"""Extents from the network: one fetch for all who want the same extent, verified, bounded, kept.
+"""Ranges from the network: one fetch for all who want the same bytes at once, verified, bounded, kept.
 
-`ready` answers from the cache and never waits for a network. `fetch` is called by a thread that may wait. The first who
-asks for an extent leads: it reads the store and puts the bytes into the cache; whoever asks meanwhile joins and waits for
-the leader's result. `fetch_ahead` does the same on a pool of the fetcher's own, and is refused when that pool is behind:
-read-ahead is a guess, and guesses never queue up.
+A *flight* is one GET under way. `fetch` joins the flights that overlap what is wanted and begins new ones for the rest;
+whoever waits for a flight is called by the thread that landed it, so nobody holds a thread while he waits. `ahead` begins
+flights nobody waits for, and is refused where memory or threads are short: read-ahead is a guess, and guesses never queue up.
 
-Why nobody waits for ever: a leader never waits for another flight, and a store call ends by its deadline.
-Why memory is bounded: a flight holds one extent, and flights are no more than the callers' threads plus the pool's.
+Why nobody waits for ever: each flight ends in one place, by its bytes, by an error, or by the pool's watch, and then calls
+all who wait; a store call ends by its deadline. Why memory is bounded: a flight reserves its bytes before it asks for them.
 
-A failed extent is remembered for a few seconds, so that the kernel's second try of a failed read fails at once. Everyone
-who hears of a failure raises a copy of his own: an exception grows with each frame it passes, and keeps what is in them.
+A failed range is remembered for a few seconds, so that the kernel's second try of a failed read fails at once. Everyone who
+hears of a failure gets a copy of his own: an exception grows with each frame it passes, and keeps what is in them.
 
-The lock protects the two tables; neither I/O nor a callback happens under it.
+The lock protects the tables of flights and failures; neither I/O nor a callback happens under it. Memory and pool are asked
+for room under it, and never call back.
 """
 
 import copy
 import logging
 import threading
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Self
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from cachetools import TTLCache
 
-from mountd.cache.base import ExtentCache
-from mountd.dataset.extents import ExtentKey
-from mountd.errors import CorruptDataError, DefectError, MountdError
+from mountd.cache.memory import Piece
+from mountd.cache.tiers import Cache
+from mountd.dataset.extents import FileKey, Range, gaps
+from mountd.errors import CorruptDataError, DefectError, MountdError, StoreUnreachableError
 from mountd.metrics import Metrics
-from mountd.stores.base import RangeReader
+from mountd.reading.pool import Job, Pool
+from mountd.stores.base import Buffer, RangeReader
 
 _LOG = logging.getLogger(__name__)
 _FAILURES_KEPT = 1024
 _FAILURE_LIFE_S = 5.0
-_JOIN_SLACK_S = 10.0
-_CLOSE_WAIT_S = 2.0  # a store that hangs is not waited for: a mount that ends must end
+
+
+class Flight:
+    """One GET under way; when it has landed, `data` or `failure` is there and does not change any more."""
+
+    __slots__ = ("ahead", "data", "end", "failure", "file", "kept", "start", "waiting")
+
+    def __init__(self, file: FileKey, start: int, end: int, *, ahead: bool) -> None:
+        self.file, self.start, self.end, self.ahead = file, start, end, ahead
+        self.data: Buffer = b""
+        self.failure: MountdError | None = None
+        self.kept = True  # False: the disk did not take it
+        self.waiting: list[Landed] = []
+
+
+Landed = Callable[[Flight], None]
 
 
 class Fetcher:
-    """Fetches extents through the store of each URL; a context manager that ends its threads."""
+    """Fetches ranges of files from `stores`, one for each source of the manifest."""
 
     def __init__(
-        self,
-        stores: Mapping[str, RangeReader],
-        cache: ExtentCache,
-        metrics: Metrics,
-        *,
-        ahead_threads: int,
-        deadline_s: float,
+        self, stores: Sequence[RangeReader], cache: Cache, metrics: Metrics, pool: Pool, *, deadline_s: float
     ) -> None:
-        self._stores, self._cache, self._metrics = stores, cache, metrics
+        self._stores, self._cache, self._metrics, self._pool = stores, cache, metrics, pool
         self._deadline_s = deadline_s
         self._lock = threading.Lock()
-        self._flights: dict[ExtentKey, Future[bytes]] = {}
-        self._failures: TTLCache[ExtentKey, MountdError] = TTLCache(_FAILURES_KEPT, _FAILURE_LIFE_S)
-        self._ahead = ThreadPoolExecutor(ahead_threads, "fetch-ahead")
-        self._ahead_room = threading.Semaphore(2 * ahead_threads)  # running and waiting together
-        self._ahead_tasks: set[Future[None]] = set()
+        self._flights: dict[bytes, list[Flight]] = {}
+        self._failures: TTLCache[bytes, list[tuple[int, int, MountdError]]] = TTLCache(_FAILURES_KEPT, _FAILURE_LIFE_S)
 
-    def ready(self, keys: Sequence[ExtentKey]) -> list[bytes] | None:
-        """All these extents, or None if one of them must be fetched."""
-        found: list[bytes] = []
-        for key in keys:
-            data = self._cache.get(key)
-            if data is None:
-                return None
-            found.append(data)
-        self._metrics.add("cache_hits", len(found))
-        return found
-
-    def fetch(self, key: ExtentKey) -> bytes:
-        """The extent, from the cache or from the store; blocks.
+    def fetch(self, file: FileKey, wanted: Sequence[Range], landed: Landed) -> tuple[int, list[Piece]]:
+        """Bring the ranges `wanted`: how often `landed` is called (by other threads, perhaps already), and what is here.
 
         Raises:
-            MountdError: as `stores.base` says.
+            MountdError: one of them failed a moment ago.
         """
-        flight, leads = self._join(key)
-        hit = leads and self._lead(key, flight)
-        self._metrics.add("cache_hits" if hit else "cache_misses")
-        try:
-            failure = flight.exception(self._deadline_s + _JOIN_SLACK_S)
-        except TimeoutError:
-            raise DefectError(
-                f"{key.store_url}{key.key}: a fetch outlived its deadline of {self._deadline_s} s"
-            ) from None
-        if failure is not None:
-            raise copy.copy(failure)
-        return flight.result()
+        begun: list[Flight] = []
+        here: list[Piece] = []
+        count = 0
+        with self._lock:
+            for start, end in wanted:
+                self._raise_remembered(file, start, end)
+                joined = self._overlapping(file, start, end)
+                for begin, finish in gaps(start, end, [(each.start, each.end) for each in joined]):
+                    # A flight that landed between the caller's look into the cache and now has left its bytes there.
+                    if self._cache.memory.holds(file.digest, begin, finish):
+                        here += self._cache.memory.read(file.digest, begin, finish - begin)
+                    else:
+                        begun.append(Flight(file, begin, finish, ahead=False))
+                for flight in joined:
+                    flight.waiting.append(landed)
+                count += len(joined)
+            self._register(begun, landed)
+        for flight in begun:
+            self._pool.submit(Job(partial(self._fly, flight), partial(self._fail_late, flight)))
+        return count + len(begun), here
 
-    def fetch_ahead(self, key: ExtentKey) -> bool:
-        """Fetch `key` in the background unless it is here or under way; False if there is no room to."""
+    def ahead(self, file: FileKey, start: int, end: int, landed: Landed | None = None) -> bool:
+        """Bring (start, end) in the background, as far as it is neither here nor under way; False if there is no room.
+
+        `landed` is called for each flight that this begins.
+        """
+        if self._cache.holds(file.digest, start, end):
+            return True
+        begun: list[Flight] = []
         with self._lock:
-            if key in self._flights or key in self._failures:
-                return True
-        if not self._ahead_room.acquire(blocking=False):
+            if file.digest in self._failures:
+                return True  # the error is told to the reader who comes for the bytes, if one comes
+            joined = [(each.start, each.end) for each in self._overlapping(file, start, end)]
+            left = gaps(start, end, joined)
+            for begin, finish in left:
+                if not self._has_room(finish - begin):
+                    break
+                begun.append(Flight(file, begin, finish, ahead=True))
+            self._register(begun, landed)
+        for flight in begun:
+            self._pool.submit_ahead(Job(partial(self._fly_ahead, flight), partial(self._fail_late, flight)))
+        return len(begun) == len(left)
+
+    def _has_room(self, size_bytes: int) -> bool:
+        if not self._pool.take_ahead():
             return False
-        try:
-            task = self._ahead.submit(self._run_ahead, key)
-        except RuntimeError:  # no thread to be had, or closed meanwhile; the read itself must not suffer
-            self._ahead_room.release()
+        if not self._cache.memory.try_reserve(size_bytes):
+            self._pool.give_ahead()
             return False
-        with self._lock:
-            self._ahead_tasks.add(task)
-        task.add_done_callback(self._end_ahead)
         return True
 
-    def close(self) -> None:
-        """Drop the read-ahead that has not begun; wait for what has, but not for long."""
-        self._ahead.shutdown(wait=False, cancel_futures=True)
-        with self._lock:
-            tasks = list(self._ahead_tasks)
-        if not wait(tasks, _CLOSE_WAIT_S).not_done:
-            self._ahead.shutdown(wait=True)
+    def _overlapping(self, file: FileKey, start: int, end: int) -> list[Flight]:
+        flights = self._flights.get(file.digest, ())
+        return sorted((each for each in flights if each.start < end and each.end > start), key=_start)
 
-    def __enter__(self) -> Self:
-        return self
+    def _register(self, begun: list[Flight], landed: Landed | None) -> None:
+        for flight in begun:
+            if landed is not None:
+                flight.waiting.append(landed)
+            self._flights.setdefault(flight.file.digest, []).append(flight)
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def _raise_remembered(self, file: FileKey, start: int, end: int) -> None:
+        for begin, finish, failure in self._failures.get(file.digest, ()):
+            if begin < end and finish > start:
+                raise copy.copy(failure)
 
-    def _join(self, key: ExtentKey) -> tuple[Future[bytes], bool]:
-        with self._lock:
-            flight = self._flights.get(key)
-            if flight is not None:
-                return flight, False
-            flight = Future()
-            failure = self._failures.get(key)
-            if failure is not None:
-                flight.set_exception(failure)  # never raised itself: `fetch` raises a copy
-                return flight, False
-            self._flights[key] = flight
-            return flight, True
-
-    def _lead(self, key: ExtentKey, flight: Future[bytes]) -> bool:
-        """Bring the extent and end the flight; True if no store was asked."""
-        data, failure = b"", None
-        hit = False
+    def _fly_ahead(self, flight: Flight) -> None:
         try:
-            # A flight that ended between the caller's look into the cache and now has left its bytes there.
-            kept = self._cache.get(key)
-            hit = kept is not None
-            data = kept if kept is not None else self._read_store(key)
-            if not hit:
-                self._cache.put(key, data)
-        except MountdError as error:
-            failure = copy.copy(error)
-        except BaseException as error:  # noqa: BLE001  # a defect must not leave the others waiting for ever
-            _LOG.exception("defect: %s%s", key.store_url, key.key)
-            failure = DefectError(f"{key.store_url}{key.key}: {type(error).__name__}: {error}")
-        with self._lock:
-            del self._flights[key]
-            if failure is not None:
-                self._failures[key] = failure
-        if failure is not None:
-            flight.set_exception(failure)
-        else:
-            flight.set_result(data)
-        return hit
+            self._fly(flight)
+        finally:
+            self._pool.give_ahead()
 
-    def _read_store(self, key: ExtentKey) -> bytes:
+    def _fly(self, flight: Flight) -> None:
+        """Bring the bytes of one flight, whatever happens, and tell all who wait for it."""
+        size = flight.end - flight.start
+        reserved = flight.ahead
+        try:
+            reserved = reserved or self._cache.memory.reserve(size, self._deadline_s)
+            if not reserved:
+                raise StoreUnreachableError(f"{self._name(flight)}: no memory came free in time; raise --memory")
+            flight.data = self._read_store(flight)
+            flight.kept = self._cache.keep(flight.file.digest, flight.start, flight.data, ahead=flight.ahead)
+            reserved = False  # what is kept has taken it over
+        except MountdError as error:
+            flight.failure = copy.copy(error)
+        except BaseException as error:  # noqa: BLE001  # a defect must not leave readers waiting for ever
+            _LOG.exception("defect: %s", self._name(flight))
+            flight.failure = DefectError(f"{self._name(flight)}: {type(error).__name__}: {error}")
+        if reserved:
+            self._cache.memory.release(size)
+        self._land(flight)
+
+    def _fail_late(self, flight: Flight) -> None:
+        if flight.ahead:
+            self._cache.memory.release(flight.end - flight.start)
+            self._pool.give_ahead()
+        flight.failure = StoreUnreachableError(
+            f"{self._name(flight)}: not asked for within {self._deadline_s:g} s: all connections wait for a store"
+        )
+        self._land(flight)
+
+    def _land(self, flight: Flight) -> None:
+        file = flight.file.digest
+        with self._lock:
+            flights = self._flights[file]
+            flights.remove(flight)
+            if not flights:
+                del self._flights[file]
+            if flight.failure is not None:
+                known = [each for each in self._failures.get(file, ()) if each[0] != flight.start]
+                self._failures[file] = [*known[-7:], (flight.start, flight.end, flight.failure)]
+            waiting, flight.waiting = flight.waiting, []
+        for landed in waiting:
+            try:
+                landed(flight)
+            except Exception:  # one reader's trouble must not be the others'
+                _LOG.exception("defect: %s: a reader was not told", self._name(flight))
+
+    def _read_store(self, flight: Flight) -> Buffer:
+        file, size = flight.file, flight.end - flight.start
         self._metrics.add("fetch_requests")
         self._metrics.add("fetch_in_flight")
         try:
-            data = bytes(self._stores[key.store_url].read(key.key, key.offset, key.size, key.etag))
-            _check_length(key, data)
+            data = self._stores[file.source].read(file.key, flight.start, size, file.etag)
+            if len(data) != size:
+                raise CorruptDataError(f"{self._name(flight)}: {len(data)} bytes came, {size} were asked for")
         except BaseException:
             self._metrics.add("fetch_errors")
             raise
         finally:
             self._metrics.add("fetch_in_flight", -1)
-        self._metrics.add("fetch_bytes", len(data))
+        self._metrics.add("fetch_bytes", size)
         return data
 
-    def _run_ahead(self, key: ExtentKey) -> None:
-        if self._cache.get(key) is not None:
-            return
-        flight, leads = self._join(key)
-        # An error is told to the reader who comes for the bytes, if one comes.
-        if leads and not self._lead(key, flight) and flight.exception() is None:
-            self._metrics.add("prefetch_bytes", key.size)
-
-    def _end_ahead(self, task: Future[None]) -> None:
-        self._ahead_room.release()
-        with self._lock:
-            self._ahead_tasks.discard(task)
+    def _name(self, flight: Flight) -> str:
+        return f"{self._stores[flight.file.source].url}{flight.file.key}"
 
 
-def _check_length(key: ExtentKey, data: bytes) -> None:
-    if len(data) != key.size:
-        raise CorruptDataError(f"{key.store_url}{key.key}: {len(data)} bytes came, {key.size} were asked for")
+def _start(flight: Flight) -> int:
+    return flight.start

@@ -1,39 +1,43 @@
 """Read-ahead of the streams in each file.
 
-Notes every read, asks the file's `Streams` how far ahead is worth it, and offers those extents to the fetcher. It keeps the
-streams of the files read last, a bounded number, and forgets nothing that matters: a forgotten stream starts anew.
+Takes note of every read of a file that is too large to be fetched whole, asks the file's `Streams` what is worth fetching
+now, and offers it to the fetcher. It keeps the streams of the files read last, a bounded number, and forgets nothing that
+matters: a forgotten stream starts anew.
 
 The lock protects the table of streams and the streams in it; the fetcher is called after it is released.
 """
 
 import threading
-from collections.abc import Callable
 
 from cachetools import LRUCache
 
-from mountd.dataset.extents import ExtentKey
+from mountd.dataset.extents import FileKey
 from mountd.reading.fetcher import Fetcher
-from mountd.reading.window import Streams
+from mountd.reading.window import Advice, Streams
 
 _FILES = 4096
 
 
 class Prefetcher:
-    """Fetches ahead of readers; `note` returns at once."""
+    """Fetches ahead of readers of large files; nothing here waits."""
 
-    def __init__(self, fetcher: Fetcher, extent_bytes: int) -> None:
-        self._fetcher, self._extent_bytes = fetcher, extent_bytes
+    def __init__(self, fetcher: Fetcher, largest_window_bytes: int) -> None:
+        self._fetcher, self._largest_window_bytes = fetcher, largest_window_bytes
         self._lock = threading.Lock()
-        self._files: LRUCache[int, Streams] = LRUCache(_FILES)
+        self._files: LRUCache[bytes, Streams] = LRUCache(_FILES)
 
-    def note(self, inode: int, offset: int, size: int, extents: Callable[[int, int], list[ExtentKey]]) -> None:
-        """Record that [offset, offset + size) of the file `inode` is read; `extents(offset, size)` names its extents."""
+    def note(self, file: FileKey, offset: int, size: int, *, starved: bool) -> Advice:
+        """Record that [offset, offset + size) is read; `starved`: not all of it was here."""
         with self._lock:
-            streams = self._files.get(inode)
+            streams = self._files.get(file.digest)
             if streams is None:
-                streams = self._files[inode] = Streams(self._extent_bytes)
-            start, end = streams.note(offset, size)
-        if start < end:
-            for key in extents(start, end - start):
-                if not self._fetcher.fetch_ahead(key):
-                    return
+                streams = self._files[file.digest] = Streams(file.size, self._largest_window_bytes)
+            return streams.note(offset, size, starved=starved)
+
+    def follow(self, file: FileKey, advice: Advice) -> None:
+        """Fetch what `advice` says is worth it, as far as there is room."""
+        for start, end in advice.ahead:
+            if not self._fetcher.ahead(file, start, end):
+                with self._lock:
+                    advice.stream.withdraw(start)
+                return

@@ -1,0 +1,134 @@
+"""A bounded pool of threads with two kinds of work: what a reader waits for comes before what is guessed.
+
+A thread takes a token, and then the first job of the better queue; so nobody looks into two queues at once. Read-ahead that
+is queued or running is limited below the number of threads: however much is guessed, some threads are left for readers.
+
+A job that has waited longer than the deadline is not begun but told so, by a thread of its own that only watches: with all
+threads held by a store that hangs, a reader still gets his error in time.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Self
+
+from mountd.errors import FuseUnavailableError
+
+_LOG = logging.getLogger(__name__)
+THREADS = 96
+AHEAD_LIMIT = 64
+_CLOSE_WAIT_S = 2.0  # a store that hangs is not waited for: a mount that ends must end
+_WATCH_S = 1.0
+
+
+class Job:
+    """Something to run once; `late` is called instead if no thread came in time."""
+
+    __slots__ = ("born_s", "late", "run")
+
+    def __init__(self, run: Callable[[], None], late: Callable[[], None]) -> None:
+        self.run, self.late, self.born_s = run, late, time.monotonic()
+
+
+class Pool:
+    """Threads for jobs; a context manager that ends them. The lock protects the count of read-ahead alone."""
+
+    def __init__(self, deadline_s: float, threads: int = THREADS, ahead_limit: int = AHEAD_LIMIT) -> None:
+        self._deadline_s, self._ahead_limit = deadline_s, min(ahead_limit, max(1, threads - 1))
+        self._tokens: SimpleQueue[bool] = SimpleQueue()  # False: end
+        self._urgent: deque[Job] = deque()
+        self._ahead: deque[Job] = deque()
+        self._lock = threading.Lock()
+        self._ahead_count = 0
+        self._closed = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"fetch-{number}", daemon=True) for number in range(threads)
+        ]
+        self._threads.append(threading.Thread(target=self._watch, name="fetch-watch", daemon=True))
+
+    def start(self) -> None:
+        """Make all threads now: a limit that is met later could only be met by hanging a reader.
+
+        Raises:
+            FuseUnavailableError: this user may have no more threads.
+        """
+        try:
+            for thread in self._threads:
+                thread.start()
+        except RuntimeError as error:
+            raise FuseUnavailableError(
+                f"reading needs {len(self._threads)} threads ({error}); raise the limit (ulimit -u, pids.max)"
+            ) from None
+
+    def submit(self, job: Job) -> None:
+        """Run `job` as soon as a thread is free."""
+        self._urgent.append(job)
+        self._tokens.put(True)  # noqa: FBT003  # a token
+
+    def take_ahead(self) -> bool:
+        """Take a place for one job of read-ahead; False if there is too much of it already."""
+        with self._lock:
+            if self._ahead_count >= self._ahead_limit or self._closed.is_set():
+                return False
+            self._ahead_count += 1
+        return True
+
+    def give_ahead(self) -> None:
+        """Give a place back: its job is done, or will not be."""
+        with self._lock:
+            self._ahead_count -= 1
+
+    def submit_ahead(self, job: Job) -> None:
+        """Run `job`, for which a place was taken, when nothing urgent waits; the job gives its place back."""
+        self._ahead.append(job)
+        self._tokens.put(True)  # noqa: FBT003  # a token
+
+    def close(self) -> None:
+        """Drop what has not begun; wait for what has, but not for long."""
+        self._closed.set()
+        for _ in self._threads:
+            self._tokens.put(False)  # noqa: FBT003  # the end
+        deadline_s = time.monotonic() + _CLOSE_WAIT_S
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(max(0.0, deadline_s - time.monotonic()))
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _work(self) -> None:
+        while self._tokens.get() and not self._closed.is_set():
+            job = self._pop(self._urgent) or self._pop(self._ahead)
+            if job is not None:  # else the watch took it
+                self._guarded(job.run)
+            del job  # the next wait may be long, and a job may hold bytes
+
+    def _watch(self) -> None:
+        while not self._closed.wait(_WATCH_S):
+            for queue in (self._urgent, self._ahead):
+                while (job := self._pop(queue)) is not None:
+                    if time.monotonic() - job.born_s < self._deadline_s:
+                        queue.appendleft(job)
+                        break
+                    self._guarded(job.late)
+
+    @staticmethod
+    def _pop(queue: deque[Job]) -> Job | None:
+        try:
+            return queue.popleft()
+        except IndexError:
+            return None
+
+    @staticmethod
+    def _guarded(call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Exception:  # a job tells its own failures; what is left is a defect, and the thread must live
+            _LOG.exception("defect in a fetch")
