@@ -1,7 +1,7 @@
-"""The folder of a cache: whose it is, and who may trim it.
+"""The folder of a cache: whose it is, who may change it as a whole, and the files that are open in it.
 
 A cache folder belongs to one user. CRCs find damage, not malice: whoever can write there can serve forged bytes, so a
-folder that somebody else owns or may write to is refused.
+folder that somebody else owns or may write to is refused, and no file in it is opened through a link.
 """
 
 import os
@@ -16,6 +16,8 @@ try:
     import fcntl
 except ImportError:  # not on this platform; one process trims here, so nobody needs to be kept out
     fcntl = None  # type: ignore[assignment]  # mypy checks for Linux
+
+_PLAIN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
 def prepare_folder(folder: Path) -> Path:
@@ -40,13 +42,42 @@ def prepare_folder(folder: Path) -> Path:
 
 
 @contextmanager
-def exclusive(lock: Path) -> Iterator[bool]:
-    """Yield True while this process alone holds `lock`, False at once if another does."""
+def exclusive(lock: Path, *, wait: bool = False) -> Iterator[bool]:
+    """Yield True while this process alone holds `lock`, False at once if another does; with `wait` it is waited for."""
     with lock.open("wb") as stream:
-        if fcntl is not None:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-                return
-        yield True
+        yield claim(stream.fileno(), wait=wait)
+
+
+def claim(descriptor: int, *, wait: bool = False) -> bool:
+    """Lock an open file for as long as it is open; False if another holds it. A killed process holds nothing."""
+    if fcntl is not None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            return False
+    return True
+
+
+class Descriptor:
+    """An open file that closes when the last who holds it lets go.
+
+    A thread inside `pread` holds it, so what another thread drops from a table meanwhile is closed only afterwards, and its
+    number never becomes that of another file under a reader. The interpreter counts holders already: no lock is needed.
+    """
+
+    __slots__ = ("number",)
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    @classmethod
+    def open(cls, path: Path, flags: int) -> "Descriptor":
+        """Open `path`, which must not be a link; made 0600 where `flags` say O_CREAT."""
+        return cls(os.open(path, flags | _PLAIN, 0o600))
+
+    def __del__(self) -> None:
+        os.close(self.number)
+
+    def is_unlinked(self) -> bool:
+        """Whether the file has lost its name: removed, or replaced by another."""
+        return os.fstat(self.number).st_nlink == 0
