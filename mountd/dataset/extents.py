@@ -32,7 +32,7 @@ class FileKey:
     @classmethod
     def of(cls, store_url: str, inode: int, source: int, key: str, etag: str, size: int) -> "FileKey":
         """The file `key` of the manifest's source number `source`, which is the store at `store_url`."""
-        fields = "\0".join((store_url, key, etag)).encode("utf-8", "surrogateescape")
+        fields = f"{store_url}\0{key}\0{etag}".encode("utf-8", "surrogateescape")
         return cls(blake2b(fields, digest_size=DIGEST_BYTES).digest(), inode, source, key, etag, size)
 
 

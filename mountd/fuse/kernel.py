@@ -1,10 +1,10 @@
 """The native driver: service threads on /dev/fuse.
 
-A service thread blocks in `read` on the device and answers what needs no waiting by itself; a READ that must wait is answered
-by the thread that brought its bytes. There is no event loop, nobody waits for a single request, and there is no hop between
-threads that has no reason. What is in flight is bounded by the kernel (max_background) for its read-ahead, and by the number
-of readers otherwise. All threads are made before the first request is taken: a limit on threads or memory that is met later
-could only be met by hanging a reader.
+A service thread blocks in `read` on the device and answers what needs no waiting by itself; a READ that must wait is
+answered by the thread that brought its bytes. There is no event loop, no thread waits for a single request, and there is no
+hop between threads that has no reason. What is in flight is bounded by the kernel (max_background) for its read-ahead, and
+by the number of readers otherwise. All threads are made before the first request is taken: a limit on threads or memory
+that is met later could only be met by hanging a reader.
 
 What the device says: ENOENT from a read is a request that was interrupted meanwhile, ENODEV is the end of the mount; ENOENT
 from a write is a reader who went away. Both are normal. Nothing else ends a thread either, and what cannot be answered as
@@ -105,16 +105,26 @@ class Driver:
             _LOG.warning("the kernel sent bytes that are no request: %s", error)
             return True
         if request.opcode not in protocol.UNANSWERED:
-            later = partial(self._answer, request)
-            parts = self._operations.answer(request, later)
-            if parts is not None:
-                later(parts)
+            self._handle(request)
         return True
 
+    def _handle(self, request: Request) -> None:
+        """Answer `request`, now or by whoever brings its bytes."""
+        later = partial(self._answer, request)
+        try:
+            parts = self._operations.answer(request, later)
+        except Exception:  # noqa: BLE001  # no memory left, not even for the answer that says so
+            _LOG.exception("no answer to request %d of node %d", request.opcode, request.node)
+            self._refuse(request)
+        else:
+            if parts is not None:
+                later(parts)
+
     def _answer(self, request: Request, parts: Parts) -> None:
+        """Send an answer; never raises."""
         try:
             self._send(parts)
-        except Exception:  # no memory left, or the kernel refuses the answer: EIO is what it can always take
+        except Exception:  # noqa: BLE001  # no memory left, or the kernel refuses the answer: EIO is what it always takes
             _LOG.exception("no answer to request %d of node %d", request.opcode, request.node)
             self._refuse(request)
 

@@ -1,8 +1,8 @@
 """Requests answered from a file system: one table, opcode -> answer.
 
-`answer` turns a request into the parts of its answer without waiting. For a READ whose bytes are not here it returns None, and
-`later` is called with the whole answer by the thread that brought them. Every failure becomes an errno here, in one place;
-nothing else leaves.
+`answer` turns a request into the parts of its answer without waiting. For a READ whose bytes are not here it returns None,
+and `later` is called with the whole answer by the thread that brought them. Every failure becomes an errno here, in one
+place; nothing else leaves.
 
 OPEN and OPENDIR are answered ENOSYS where the kernel has said that it then stops asking and keeps pages and listings itself.
 GETXATTR is never answered ENOSYS: the kernel would not ask again, and `user.mountd.status` would be silent.
@@ -80,7 +80,11 @@ class Operations:
 
     def _read(self, request: Request, later: Later) -> Parts | None:
         def answer(result: Parts | MountdError) -> None:
-            later(self._failure(request, result) if isinstance(result, MountdError) else _whole(request, result))
+            try:
+                whole = self._failure(request, result) if isinstance(result, MountdError) else _whole(request, result)
+            except Exception as error:  # noqa: BLE001  # no memory left: the reader must be told all the same
+                whole = self._failure(request, error)
+            later(whole)
 
         offset, size = protocol.range_of(request)
         return self._files.start_read(request.node, offset, size, answer)

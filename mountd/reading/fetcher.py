@@ -2,7 +2,8 @@
 
 A *flight* is one GET under way. `fetch` joins the flights that overlap what is wanted and begins new ones for the rest;
 whoever waits for a flight is called by the thread that landed it, so nobody holds a thread while he waits. `ahead` begins
-flights nobody waits for, and is refused where memory or threads are short: read-ahead is a guess, and guesses never queue up.
+flights nobody waits for, and is refused where memory or threads are short: read-ahead is a guess, and guesses never queue
+up.
 
 Why nobody waits for ever: each flight ends in one place, by its bytes, by an error, or by the pool's watch, and then calls
 all who wait; a store call ends by its deadline. Why memory is bounded: a flight reserves its bytes before it asks for them.
@@ -146,20 +147,24 @@ class Fetcher:
         size = flight.end - flight.start
         reserved = flight.ahead
         try:
-            reserved = reserved or self._cache.memory.reserve(size, self._deadline_s)
             if not reserved:
-                raise StoreUnreachableError(f"{self._name(flight)}: no memory came free in time; raise --memory")
+                self._reserve(flight)
+                reserved = True
             flight.data = self._read_store(flight)
             flight.kept = self._cache.keep(flight.file.digest, flight.start, flight.data, ahead=flight.ahead)
             reserved = False  # what is kept has taken it over
         except MountdError as error:
             flight.failure = copy.copy(error)
-        except BaseException as error:  # noqa: BLE001  # a defect must not leave readers waiting for ever
+        except Exception as error:  # noqa: BLE001  # a defect must not leave readers waiting for ever
             _LOG.exception("defect: %s", self._name(flight))
             flight.failure = DefectError(f"{self._name(flight)}: {type(error).__name__}: {error}")
         if reserved:
             self._cache.memory.release(size)
         self._land(flight)
+
+    def _reserve(self, flight: Flight) -> None:
+        if not self._cache.memory.reserve(flight.end - flight.start, self._deadline_s):
+            raise StoreUnreachableError(f"{self._name(flight)}: no memory came free in time; raise --memory")
 
     def _fail_late(self, flight: Flight) -> None:
         if flight.ahead:
@@ -184,23 +189,23 @@ class Fetcher:
         for landed in waiting:
             try:
                 landed(flight)
-            except Exception:  # one reader's trouble must not be the others'
+            except Exception:  # noqa: BLE001  # one reader's trouble must not be the others'
                 _LOG.exception("defect: %s: a reader was not told", self._name(flight))
 
     def _read_store(self, flight: Flight) -> Buffer:
         file, size = flight.file, flight.end - flight.start
         self._metrics.add("fetch_requests")
         self._metrics.add("fetch_in_flight")
+        data: Buffer = b""
         try:
             data = self._stores[file.source].read(file.key, flight.start, size, file.etag)
-            if len(data) != size:
-                raise CorruptDataError(f"{self._name(flight)}: {len(data)} bytes came, {size} were asked for")
-        except BaseException:
-            self._metrics.add("fetch_errors")
-            raise
         finally:
             self._metrics.add("fetch_in_flight", -1)
-        self._metrics.add("fetch_bytes", size)
+            self._metrics.add(
+                "fetch_bytes" if len(data) == size else "fetch_errors", len(data) if len(data) == size else 1
+            )
+        if len(data) != size:
+            raise CorruptDataError(f"{self._name(flight)}: {len(data)} bytes came, {size} were asked for")
         return data
 
     def _name(self, flight: Flight) -> str:

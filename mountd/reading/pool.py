@@ -66,7 +66,7 @@ class Pool:
     def submit(self, job: Job) -> None:
         """Run `job` as soon as a thread is free."""
         self._urgent.append(job)
-        self._tokens.put(True)  # noqa: FBT003  # a token
+        self._tokens.put(True)
 
     def take_ahead(self) -> bool:
         """Take a place for one job of read-ahead; False if there is too much of it already."""
@@ -84,13 +84,13 @@ class Pool:
     def submit_ahead(self, job: Job) -> None:
         """Run `job`, for which a place was taken, when nothing urgent waits; the job gives its place back."""
         self._ahead.append(job)
-        self._tokens.put(True)  # noqa: FBT003  # a token
+        self._tokens.put(True)
 
     def close(self) -> None:
         """Drop what has not begun; wait for what has, but not for long."""
         self._closed.set()
         for _ in self._threads:
-            self._tokens.put(False)  # noqa: FBT003  # the end
+            self._tokens.put(False)  # the end
         deadline_s = time.monotonic() + _CLOSE_WAIT_S
         for thread in self._threads:
             if thread.ident is not None:
@@ -130,5 +130,5 @@ class Pool:
     def _guarded(call: Callable[[], None]) -> None:
         try:
             call()
-        except Exception:  # a job tells its own failures; what is left is a defect, and the thread must live
+        except Exception:  # noqa: BLE001  # a job tells its own failures; what is left is a defect, and the thread must live
             _LOG.exception("defect in a fetch")

@@ -149,7 +149,7 @@ class _Waiting:
                 self._pieces.append((flight.start, flight.data))
             due = self._is_due()
         if due:
-            self._answer(self._failure or self._parts())
+            self._answer(self._failure or self._told())
 
     def arm(self, count: int, here: list[Piece]) -> Parts | None:
         """`count` flights were joined, and `here` is what needed none; the whole answer, if all has landed already."""
@@ -163,6 +163,14 @@ class _Waiting:
         if self._failure is not None:
             raise self._failure
         return self._parts()
+
+    def _told(self) -> Parts | MountdError:
+        try:
+            return self._parts()
+        except MountdError as error:
+            return error
+        except MemoryError:  # whoever waits must be told, or he hangs
+            return DefectError(f"{self._file.key}: no memory to answer with")
 
     def _is_due(self) -> bool:
         due = self._armed and (self._left == 0 or self._failure is not None)
@@ -189,7 +197,7 @@ def _missing(pieces: list[Piece], offset: int, size: int) -> list[Range]:
 
 
 def _wanted(file: FileKey, missing: list[Range], end: int, fetch_to: int) -> list[Range]:
-    """What to fetch for a read up to `end` that lacks `missing`: whole granules, and up to `fetch_to` if it lacks its end."""
+    """What to fetch for a read up to `end` that lacks `missing`: whole granules, up to `fetch_to` if it lacks its end."""
     wanted: list[Range] = []
     for start, finish in missing:
         begin, reach = widen(start, max(finish, fetch_to) if finish == end else finish, file.size)

@@ -1,4 +1,5 @@
 import errno
+import queue
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,17 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mountd.cache.memory import MemoryCache
 from mountd.dataset.manifest import ROOT, FrozenFile, Manifest, write_manifest
 from mountd.errors import DataChangedError, MountdError, NotFoundError, StoreUnreachableError
 from mountd.fuse import protocol
-from mountd.fuse.operations import STATUS_ATTRIBUTE, Operations
+from mountd.fuse.operations import STATUS_ATTRIBUTE, Operations, Parts
 from mountd.fuse.protocol import InitFlag, Limits, MalformedRequestError, Opcode, Owner, Request
-from mountd.metrics import Metrics
-from mountd.reading.fetcher import Fetcher
-from mountd.reading.reader import Reader
-from mountd.vfs import FileSystem
 from tests.support.content import content
+from tests.support.reading import Reading, open_reading
 
 URL = "test://store/"
 FILES = {"a": 10, "d/b": 200_000, "d/ü": 0, **{f"many/{n:04}": n for n in range(300)}}
@@ -39,16 +36,18 @@ class Store:
 class Served:
     """The operations over a small tree, with the store behind them."""
 
-    def __init__(self, manifest: Manifest, fetcher: Fetcher, store: Store, agreed: int = ALL_FLAGS) -> None:
+    def __init__(self, manifest: Manifest, reading: Reading, store: Store, agreed: int = ALL_FLAGS) -> None:
         self.manifest, self.store = manifest, store
-        self.files = FileSystem(manifest, Reader(manifest, {URL: store}, fetcher, Metrics(), in_place=True))
+        self.files = reading.files(manifest)
         self.operations = Operations(self.files, Owner(7, 8), agreed, lambda: b"status".ljust(64))
 
     def ask(self, opcode: int, node: int = ROOT, body: bytes = b"") -> tuple[int, bytes]:
         """(errno, body) of the answer; a READ that must wait is waited for."""
         request = Request(opcode, 42, node, body)
-        parts = self.operations.answer(request)
-        whole = b"".join(map(bytes, parts if parts is not None else self.operations.wait_and_read(request)))
+        later: queue.SimpleQueue[Parts] = queue.SimpleQueue()
+        parts = self.operations.answer(request, later.put)
+        whole = b"".join(map(bytes, parts if parts is not None else later.get(timeout=10)))
+        assert later.empty()
         length, error, unique = struct.unpack_from("<IiQ", whole)
         assert (length, unique) == (len(whole), 42)
         return -error, whole[16:]
@@ -66,9 +65,9 @@ def served(tmp_path: Path) -> Iterator[Served]:
     write_manifest(path, [URL], files)
     with (
         Manifest.open(path) as manifest,
-        Fetcher({URL: store}, MemoryCache(1 << 24), Metrics(), ahead_threads=1, deadline_s=5) as fetcher,
+        open_reading(store) as reading,
     ):
-        yield Served(manifest, fetcher, store)
+        yield Served(manifest, reading, store)
 
 
 def read_body(offset: int, size: int) -> bytes:
@@ -110,9 +109,9 @@ def test_no_request_however_broken_raises_or_goes_without_an_answer(
     write_manifest(path, [URL], [FrozenFile("d/f", 3000, "e", 1)])
     with (
         Manifest.open(path) as manifest,
-        Fetcher({URL: store}, MemoryCache(1 << 24), Metrics(), ahead_threads=1, deadline_s=5) as fetcher,
+        open_reading(store) as reading,
     ):
-        code, answer = Served(manifest, fetcher, store).ask(opcode, node, body)
+        code, answer = Served(manifest, reading, store).ask(opcode, node, body)
     assert 0 <= code < 4096
     assert not (code and answer)
 
@@ -163,7 +162,7 @@ def test_open_is_answered_enosys_only_where_the_kernel_stops_asking(served: Serv
     assert served.ask(Opcode.OPENDIR)[0] == errno.ENOSYS
     old = Operations(served.files, Owner(0, 0), 0, bytes)
     for opcode in (Opcode.OPEN, Opcode.OPENDIR):
-        answer = old.answer(Request(opcode, 1, ROOT, b""))
+        answer = old.answer(Request(opcode, 1, ROOT, b""), lambda _: None)
         assert answer is not None
         assert struct.unpack_from("<IiQ", bytes(answer[0]))[1] == 0
 
@@ -192,9 +191,9 @@ def test_a_read_is_never_shorter_than_the_file_allows(
     write_manifest(path, [URL], [FrozenFile("f", 200_000, "e", 1)])
     with (
         Manifest.open(path) as manifest,
-        Fetcher({URL: store}, MemoryCache(1 << 24), Metrics(), ahead_threads=1, deadline_s=5) as fetcher,
+        open_reading(store) as reading,
     ):
-        served = Served(manifest, fetcher, store)
+        served = Served(manifest, reading, store)
         assert served.ask(Opcode.READ, served.node("f"), read_body(offset, size)) == (
             0,
             content("f", offset, max(0, min(size, 200_000 - offset))),
