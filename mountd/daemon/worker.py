@@ -4,10 +4,11 @@ import json
 import os
 import threading
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mountd import config
 from mountd.cache.disk import DiskCache
@@ -15,19 +16,27 @@ from mountd.cache.memory import MemoryCache
 from mountd.cache.tiers import Cache
 from mountd.config import Settings
 from mountd.contract import Order
-from mountd.dataset.manifest import Manifest
-from mountd.errors import BadInputError
+from mountd.dataset.extents import FileKey
+from mountd.dataset.manifest import Entry, Manifest
+from mountd.errors import BadInputError, NotFoundError
 from mountd.fuse import kernel, mounting
 from mountd.fuse.kernel import Driver
 from mountd.fuse.operations import Operations
 from mountd.fuse.protocol import Limits, Owner
 from mountd.metrics import Metrics
 from mountd.reading.fetcher import Fetcher
+from mountd.reading.needed import LONGEST, Needed
+from mountd.reading.plan import PlanPrefetcher
 from mountd.reading.pool import Pool
 from mountd.reading.prefetcher import Prefetcher
 from mountd.reading.reader import Reader
+from mountd.reading.warming import Warming
 from mountd.stores import registry
+from mountd.units import format_size
 from mountd.vfs import FileSystem
+
+if TYPE_CHECKING:
+    from array import array
 
 # Shares of the memory budget: what may wait for the disk, and what one stream may have read ahead.
 _QUEUE_SHARE, _WINDOW_SHARE = 8, 4
@@ -51,15 +60,21 @@ class Worker:
             for url in self.manifest.sources
         ]
         in_place = self.settings.cache == "auto"
-        self.cache = _open_cache(self.settings, on_disk=not (in_place and all(each.in_place for each in stores)))
+        needed = Needed()
+        is_in_place = in_place and all(each.in_place for each in stores)
+        self.cache = _open_cache(self.settings, needed, on_disk=not is_in_place)
         parts.callback(self.cache.close)
         pool = parts.enter_context(Pool(deadline_s))
-        fetcher = Fetcher(stores, self.cache, self.metrics, pool, deadline_s=deadline_s)
-        prefetcher = Prefetcher(fetcher, self.settings.memory_bytes // _WINDOW_SHARE)
-        reader = Reader(stores, self.cache, fetcher, prefetcher, pool, self.metrics, in_place=in_place)
+        self._fetcher = Fetcher(stores, self.cache, self.metrics, pool, deadline_s=deadline_s)
+        prefetcher = Prefetcher(self._fetcher, self.settings.memory_bytes // _WINDOW_SHARE)
+        self._plan = parts.enter_context(PlanPrefetcher(self._fetcher, self.cache, needed, self.settings.memory_bytes))
+        reader = Reader(
+            stores, self.cache, self._fetcher, prefetcher, self._plan, pool, self.metrics, in_place=in_place
+        )
         self.files = FileSystem(self.manifest, reader)
         self.ended = threading.Event()
         self.device_number = ""  # MAJ:MIN, once mounted
+        self.plan_mode = 0o666 if self.settings.allow_other else 0o600
 
     def mount(self) -> Driver:
         """Mount, agree with the kernel and begin to serve."""
@@ -74,6 +89,39 @@ class Worker:
         driver.start()
         mounting.set_read_ahead(self.device_number, settings.read_ahead_bytes)
         return driver
+
+    def follow(self, order: "array[int]", digest: str) -> None:
+        """Fetch along `order`, inodes of files in the order in which they will be read.
+
+        Raises:
+            BadInputError: it was made for another dataset, or is too long.
+        """
+        if digest != self.manifest.digest:
+            raise BadInputError(
+                f"{self.mountpoint}: the plan is for another dataset ({digest}); make it from this mount"
+            )
+        if len(order) > LONGEST:
+            raise BadInputError(f"{self.mountpoint}: a plan of {len(order)} entries; the most is {LONGEST}")
+        self._plan.follow(order, self.files.file)
+
+    def warming(self, paths: Sequence[str]) -> tuple[Warming, Iterator[FileKey], int]:
+        """A run that brings the files at or below `paths` (none: all) to the disk, these files, and their bytes.
+
+        Raises:
+            NotFoundError: one of the paths is not in the dataset.
+            BadInputError: there is no disk cache, or it is too small for them.
+        """
+        if self.cache.disk is None:
+            why = "is off (--cache)" if self.settings.cache == "off" else "is not used: local folders are read in place"
+            raise BadInputError(f"{self.mountpoint}: nothing to warm: the cache {why}")
+        size, limit = sum(each.size for each in _below(self.manifest, paths)), self.settings.cache_size_bytes
+        if size > limit:
+            raise BadInputError(
+                f"{self.mountpoint}: {format_size(size)} to warm, and the cache may hold {format_size(limit)}; "
+                "name fewer paths, or mount with a larger --cache-size"
+            )
+        files = (self.files.file(entry.inode) for entry in _below(self.manifest, paths))
+        return Warming(self._fetcher, self.cache.disk), files, size
 
     def status(self) -> dict[str, Any]:
         """What `mountd status --json` prints. None is a thing that this version does not measure."""
@@ -100,7 +148,7 @@ class Worker:
             },
             "memory": {"used_bytes": memory.used_bytes, "limit_bytes": memory.limit_bytes},
             "prefetch": {"used_bytes": memory.ahead_read_bytes, "wasted_bytes": memory.ahead_wasted_bytes},
-            "plan": {"position": 0, "length": 0},
+            "plan": self._plan.status(),
         }
 
     def status_attribute(self) -> bytes:
@@ -111,12 +159,23 @@ class Worker:
         return text.ljust(_STATUS_ATTRIBUTE_BYTES)
 
 
-def _open_cache(settings: Settings, *, on_disk: bool) -> Cache:
+def _below(manifest: Manifest, paths: Sequence[str]) -> Iterator[Entry]:
+    wanted = [path.strip("/") for path in paths]
+    for path in wanted:
+        if manifest.find(path) is None:
+            raise NotFoundError(f"{path}: not in the dataset")
+    folders = tuple(path + "/" for path in wanted if path)
+    for path, entry in manifest.files():
+        if not wanted or "" in wanted or path in wanted or path.startswith(folders):
+            yield entry
+
+
+def _open_cache(settings: Settings, needed: Needed, *, on_disk: bool) -> Cache:
     memory = MemoryCache(settings.memory_bytes)
     if settings.cache == "off" or not on_disk:
         return Cache(memory, None)
     queue_bytes = settings.memory_bytes // _QUEUE_SHARE
-    return Cache(memory, DiskCache(settings.cache_dir, settings.cache_size_bytes, queue_bytes))
+    return Cache(memory, DiskCache(settings.cache_dir, settings.cache_size_bytes, queue_bytes, spare=needed.has))
 
 
 def _refuse_inside(mountpoint: Path, manifest: Path, cache_dir: Path) -> None:

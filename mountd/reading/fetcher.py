@@ -91,33 +91,36 @@ class Fetcher:
             self._pool.submit(Job(partial(self._fly, flight), partial(self._fail_late, flight)))
         return count + len(begun), here
 
-    def ahead(self, file: FileKey, start: int, end: int, landed: Landed | None = None) -> bool:
-        """Bring (start, end) in the background, as far as it is neither here nor under way; False if there is no room.
+    def ahead(self, file: FileKey, start: int, end: int, landed: Landed | None = None) -> int | None:
+        """Bring (start, end) in the background, as far as it is neither here nor under way; None if there is no room.
 
-        `landed` is called for each flight that this begins.
+        Returns how many flights this began; `landed` is called for each of them.
         """
         if self._cache.holds(file.digest, start, end):
-            return True
-        begun: list[Flight] = []
+            return 0
         with self._lock:
             if file.digest in self._failures:
-                return True  # the error is told to the reader who comes for the bytes, if one comes
+                return 0  # the error is told to the reader who comes for the bytes, if one comes
             joined = [(each.start, each.end) for each in self._overlapping(file, start, end)]
-            left = gaps(start, end, joined)
-            for begin, finish in left:
-                if not self._has_room(finish - begin):
-                    break
-                begun.append(Flight(file, begin, finish, ahead=True))
+            begun = [Flight(file, begin, finish, ahead=True) for begin, finish in gaps(start, end, joined)]
+            if not self._has_room(begun):
+                return None
             self._register(begun, landed)
         for flight in begun:
             self._pool.submit_ahead(Job(partial(self._fly_ahead, flight), partial(self._fail_late, flight)))
-        return len(begun) == len(left)
+        return len(begun)
 
-    def _has_room(self, size_bytes: int) -> bool:
-        if not self._pool.take_ahead():
-            return False
-        if not self._cache.memory.try_reserve(size_bytes):
-            self._pool.give_ahead()
+    def _has_room(self, begun: list[Flight]) -> bool:
+        """Take a place in the pool and memory for each of these flights, or for none."""
+        for place, flight in enumerate(begun):
+            taken = self._pool.take_ahead()
+            if taken and self._cache.memory.try_reserve(flight.end - flight.start):
+                continue
+            for earlier in begun[:place]:
+                self._pool.give_ahead()
+                self._cache.memory.release(earlier.end - earlier.start)
+            if taken:
+                self._pool.give_ahead()
             return False
         return True
 

@@ -37,7 +37,7 @@ class Prefetcher:
     def follow(self, file: FileKey, advice: Advice) -> None:
         """Fetch what `advice` says is worth it, as far as there is room."""
         for start, end in advice.ahead:
-            if not self._fetcher.ahead(file, start, end):
+            if self._fetcher.ahead(file, start, end) is None:
                 with self._lock:
                     advice.stream.withdraw(start)
                 return

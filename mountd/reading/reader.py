@@ -20,6 +20,7 @@ from mountd.dataset.extents import FileKey, Range, clip, gaps, split, widen
 from mountd.errors import DefectError, MountdError
 from mountd.metrics import Metrics
 from mountd.reading.fetcher import Fetcher, Flight
+from mountd.reading.plan import PlanPrefetcher
 from mountd.reading.pool import Job, Pool
 from mountd.reading.prefetcher import Prefetcher
 from mountd.reading.window import FIRST_FETCH_BYTES
@@ -41,6 +42,7 @@ class Reader:
         cache: Cache,
         fetcher: Fetcher,
         prefetcher: Prefetcher,
+        plan: PlanPrefetcher,
         pool: Pool,
         metrics: Metrics,
         *,
@@ -48,7 +50,7 @@ class Reader:
     ) -> None:
         """`stores`: one for each source of the manifest; `in_place`: read those that allow it without the cache."""
         self._cache, self._fetcher, self._prefetcher, self._pool = cache, fetcher, prefetcher, pool
-        self._metrics, self._stores = metrics, stores
+        self._plan, self._metrics, self._stores = plan, metrics, stores
         self._in_place = [in_place and store.in_place for store in stores]
         self._ready = [store if isinstance(store, ReadyReader) else None for store in stores]
 
@@ -121,6 +123,7 @@ class Reader:
             wanted = [(0, file.size)] if whole else _wanted(file, missing, offset + size, fetch_to)
             count, here = self._fetcher.fetch(file, wanted, waiting.landed)
             parts = waiting.arm(count, here)
+        self._plan.note(file.inode)
         if advice is not None:
             self._prefetcher.follow(file, advice)
         return parts

@@ -10,6 +10,8 @@ from mountd.cache.tiers import Cache
 from mountd.dataset.manifest import Manifest
 from mountd.metrics import Metrics
 from mountd.reading.fetcher import Fetcher
+from mountd.reading.needed import Needed
+from mountd.reading.plan import PlanPrefetcher
 from mountd.reading.pool import Pool
 from mountd.reading.prefetcher import Prefetcher
 from mountd.reading.reader import Reader
@@ -25,6 +27,7 @@ class Reading:
     cache: Cache
     metrics: Metrics
     fetcher: Fetcher
+    plan: PlanPrefetcher
     reader: Reader
 
     def files(self, manifest: Manifest) -> FileSystem:
@@ -37,6 +40,7 @@ def open_reading(
     *stores: RangeReader,
     memory_bytes: int = 64 << 20,
     disk: DiskCache | None = None,
+    needed: Needed | None = None,
     threads: int = 8,
     ahead_limit: int = 4,
     deadline_s: float = 10,
@@ -47,6 +51,7 @@ def open_reading(
     with Pool(deadline_s, threads, ahead_limit) as pool:
         fetcher = Fetcher(stores, cache, metrics, pool, deadline_s=deadline_s)
         prefetcher = Prefetcher(fetcher, memory_bytes // 4)
-        reader = Reader(stores, cache, fetcher, prefetcher, pool, metrics, in_place=True)
-        yield Reading(cache, metrics, fetcher, reader)
+        with PlanPrefetcher(fetcher, cache, needed or Needed(), memory_bytes) as plan:
+            reader = Reader(stores, cache, fetcher, prefetcher, plan, pool, metrics, in_place=True)
+            yield Reading(cache, metrics, fetcher, plan, reader)
         until(lambda: not metrics.snapshot()["fetch"]["in_flight"], what="the end of all fetches")

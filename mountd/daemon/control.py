@@ -1,0 +1,210 @@
+"""The two sockets of a mount: one request a connection, one line of JSON each way (`warm` answers with several).
+
+`control` is for the mount's owner and root, who may ask everything. `plan` is for whoever may read the mount, and is the one
+to bind into a container: it takes a plan and tells the status. A plan comes as a descriptor beside its line: a memfd of
+inodes, uint32 in the machine's order, which is copied before the answer. Connections, lines and descriptors are bounded.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import struct
+from array import array
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import trio
+
+from mountd.errors import BadInputError, MountdError
+from mountd.reading.warming import Warmed
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Iterable
+
+    from mountd.dataset.extents import FileKey
+    from mountd.reading.warming import Warming
+
+_CONVERSATION_S = 120.0
+_ANSWER_S = 5.0
+_TELL_S = 0.25
+_REQUEST_LIMIT_BYTES = 1 << 20
+_PART_BYTES = 65536
+_CONNECTIONS = 16
+_PEER = struct.Struct("3i")  # struct ucred: pid, uid, gid
+_LONGEST_PLAN_BYTES = 4 << 24
+ALL, PLAN_ONLY = frozenset({"status", "stop", "plan", "warm"}), frozenset({"status", "plan"})
+
+
+class Served(Protocol):
+    """What can be asked of a mount."""
+
+    @property
+    def ended(self) -> "threading.Event":
+        """Set when the kernel has ended the mount, or when it must end now."""
+
+    def status(self) -> dict[str, Any]:
+        """What `mountd status --json` prints."""
+
+    def follow(self, order: "array[int]", digest: str) -> None:
+        """Fetch along a plan."""
+
+    def warming(self, paths: list[str]) -> "tuple[Warming, Iterable[FileKey], int]":
+        """A run that brings files to the disk, the files, and their bytes."""
+
+
+End = Callable[[float, bool], Awaitable[bool]]
+
+
+@dataclass(slots=True)
+class _Asked:
+    """One connection's request, and the descriptors that came with it."""
+
+    stream: trio.SocketStream
+    request: dict[str, Any] = field(default_factory=dict)
+    descriptors: list[int] = field(default_factory=list)
+
+
+def listen(address: Path, mode: int) -> trio.SocketListener:
+    """A socket at `address`, in the place of one that is there."""
+    address.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    address.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(address))
+    address.chmod(mode)
+    listener.listen(_CONNECTIONS)
+    return trio.SocketListener(trio.socket.from_stdlib_socket(listener))
+
+
+class Control:
+    """Answers what is asked; `end(wait_s, force)` ends the mount and tells whether it was in use."""
+
+    def __init__(self, worker: Served, end: End) -> None:
+        self._worker, self._end = worker, end
+
+    async def serve(self, listener: trio.SocketListener, allowed: frozenset[str], nursery: trio.Nursery) -> None:
+        """Serve one socket until cancelled; `allowed`: what may be asked there, all of it by the owner and root only."""
+        limit = trio.CapacityLimiter(_CONNECTIONS)
+
+        async def serve(stream: trio.SocketStream) -> None:
+            async with limit, stream:
+                if allowed is ALL and _peer_uid(stream) not in {0, os.geteuid()}:
+                    return
+                asked = _Asked(stream)
+                try:
+                    await self._converse(asked, allowed)
+                finally:
+                    for descriptor in asked.descriptors:
+                        os.close(descriptor)
+
+        await trio.serve_listeners(serve, [listener], handler_nursery=nursery)
+
+    async def _converse(self, asked: _Asked, allowed: frozenset[str]) -> None:
+        line = b""
+        with trio.move_on_after(_CONVERSATION_S):
+            line = await _receive_line(asked)
+        try:
+            asked.request = dict(json.loads(line))
+            if asked.request["do"] not in allowed:
+                raise KeyError(asked.request["do"])
+        except (ValueError, KeyError, TypeError):
+            await _send(asked.stream, {"error": "BadInputError", "message": _NO_REQUEST})
+            return
+        if asked.request["do"] == "warm":
+            await self._warm(asked)
+            return
+        # The end of the mount cancels everything but an answer that is under way: it may be the answer to `stop`.
+        with trio.CancelScope(shield=True):
+            answer = await self._answer_to(asked)
+            await _send(asked.stream, answer)
+        if answer.get("busy") and asked.request.get("force"):
+            self._worker.ended.set()
+
+    async def _answer_to(self, asked: _Asked) -> dict[str, Any]:
+        request = asked.request
+        try:
+            if request["do"] == "status":
+                return self._worker.status()
+            if request["do"] == "stop":
+                return {"busy": await self._end(float(request["timeout_s"]), bool(request["force"]))}
+            return self._plan(asked)
+        except (ValueError, KeyError, TypeError):
+            return {"error": "BadInputError", "message": _NO_REQUEST}
+        except MountdError as error:
+            return {"error": type(error).__name__, "message": str(error)}
+
+    def _plan(self, asked: _Asked) -> dict[str, Any]:
+        order = array("I")
+        for descriptor in asked.descriptors[:1]:
+            size = os.fstat(descriptor).st_size
+            if size > _LONGEST_PLAN_BYTES or size % order.itemsize:
+                raise BadInputError(f"a plan of {size} bytes: it is uint32 inodes, at most {_LONGEST_PLAN_BYTES} bytes")
+            order.frombytes(os.pread(descriptor, size, 0))
+        self._worker.follow(order, str(asked.request["digest"]))
+        return {"length": len(order)}
+
+    async def _warm(self, asked: _Asked) -> None:
+        """Warm, and tell how far it is every quarter of a second; the end of the connection ends the run."""
+        try:
+            warming, files, total_bytes = await trio.to_thread.run_sync(
+                self._worker.warming, list(map(str, asked.request.get("paths", [])))
+            )
+        except MountdError as error:
+            await _send(asked.stream, {"error": type(error).__name__, "message": str(error)})
+            return
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_tell_progress, asked.stream, warming, total_bytes)
+                done = await trio.to_thread.run_sync(warming.run, files, abandon_on_cancel=True)
+                nursery.cancel_scope.cancel()
+        finally:
+            warming.stop()
+        await _send(asked.stream, {**_told(done, total_bytes), "done": True})
+
+
+_NO_REQUEST = "a request is one line of JSON with a 'do' that this socket knows"
+
+
+async def _tell_progress(stream: trio.SocketStream, warming: "Warming", total_bytes: int) -> None:
+    while True:
+        await stream.send_all(json.dumps(_told(warming.progress, total_bytes)).encode() + b"\n")
+        await trio.sleep(_TELL_S)
+
+
+def _told(progress: Warmed, total_bytes: int) -> dict[str, Any]:
+    failure = progress.failure
+    return {
+        "files": progress.files,
+        "bytes": progress.bytes,
+        "fetched_bytes": progress.fetched_bytes,
+        "total_bytes": total_bytes,
+        "failure": {"error": type(failure).__name__, "message": str(failure)} if failure else None,
+    }
+
+
+async def _receive_line(asked: _Asked) -> bytes:
+    line = bytearray()
+    while not line.endswith(b"\n") and len(line) < _REQUEST_LIMIT_BYTES:
+        part, ancillary, _, _ = await asked.stream.socket.recvmsg(_PART_BYTES, socket.CMSG_SPACE(array("i").itemsize))
+        for level, kind, data in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                came = array("i")
+                came.frombytes(data[: len(data) - len(data) % came.itemsize])
+                asked.descriptors += came
+        if not part:
+            break
+        line += part
+    return bytes(line)
+
+
+async def _send(stream: trio.SocketStream, answer: dict[str, Any]) -> None:
+    with trio.move_on_after(_ANSWER_S), contextlib.suppress(trio.BrokenResourceError):
+        await stream.send_all(json.dumps(answer).encode() + b"\n")
+
+
+def _peer_uid(stream: trio.SocketStream) -> int:
+    told = stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+    return int(_PEER.unpack(told)[1])

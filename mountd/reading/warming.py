@@ -1,0 +1,95 @@
+"""Warming: files brought into the disk cache before anybody reads them.
+
+It goes through the files as read-ahead does, so a reader comes first at any time, and skips what is here. Unlike read-ahead
+it takes no refusal: it waits for room in the pool and for the disk's queue. It ends when the last byte is on the disk, and
+tells what could not be brought.
+"""
+
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from mountd.cache.disk import DiskCache
+from mountd.dataset.extents import FileKey, split
+from mountd.errors import MountdError, StoreUnreachableError
+from mountd.reading.fetcher import Fetcher, Flight
+from mountd.reading.window import LARGEST_FETCH_BYTES
+
+_ROOM_POLL_S = 0.05  # nothing tells when there is room again, if all of it is others'
+_DISK_WAIT_S = 60.0
+
+
+@dataclass(slots=True)
+class Warmed:
+    """How far it is: files and bytes gone through, bytes fetched for that, and the first failure."""
+
+    files: int = 0
+    bytes: int = 0
+    fetched_bytes: int = 0
+    failure: MountdError | None = None
+
+
+class Warming:
+    """One run. The condition's lock protects `progress` and the number of flights under way."""
+
+    def __init__(self, fetcher: Fetcher, disk: DiskCache) -> None:
+        self._fetcher, self._disk = fetcher, disk
+        self._changed = threading.Condition()
+        self._under_way = 0
+        self._stopped = False
+        self.progress = Warmed()
+
+    def stop(self) -> None:
+        """End early: what is under way is kept, nothing more is begun."""
+        self._stopped = True
+
+    def run(self, files: Iterable[FileKey], tell: Callable[[Warmed], None]) -> Warmed:
+        """Bring `files`; `tell` hears of the progress after each. Blocks until all is on the disk."""
+        for file in files:
+            for start, end in split(0, file.size, LARGEST_FETCH_BYTES):
+                if not self._stopped and not self._disk.holds(file.digest, start, end - start):
+                    self._bring(file, start, end)
+            if self._stopped:
+                break
+            with self._changed:
+                self.progress.files += 1
+                self.progress.bytes += file.size
+            tell(self.progress)
+        with self._changed:
+            self._changed.wait_for(lambda: not self._under_way)
+        if not self._disk.drain(_DISK_WAIT_S):
+            self._fail(StoreUnreachableError("the cache's disk does not keep up; see its health, and warm again"))
+        return self.progress
+
+    def _bring(self, file: FileKey, start: int, end: int) -> None:
+        while not self._stopped:
+            with self._changed:  # held across `ahead`, so that no flight is counted off before it is counted
+                begun = self._fetcher.ahead(file, start, end, self._landed)
+                if begun is not None:
+                    self._under_way += begun
+                    return
+                self._changed.wait(_ROOM_POLL_S)
+
+    def _landed(self, flight: Flight) -> None:
+        if flight.failure is None and not flight.kept:
+            self._keep(flight)
+        with self._changed:
+            self._under_way -= 1
+            if flight.failure is None:
+                self.progress.fetched_bytes += flight.end - flight.start
+            self._changed.notify_all()
+        if flight.failure is not None:
+            self._fail(flight.failure)
+
+    def _keep(self, flight: Flight) -> None:
+        """The disk's queue was full: wait for it, as no reader would."""
+        done = threading.Event()
+        self._disk.drain(_DISK_WAIT_S)
+        if not self._disk.put(flight.file.digest, flight.start, flight.data, done.set):
+            self._fail(
+                StoreUnreachableError(f"{flight.file.key}: the cache's disk does not take it; see the mount's log")
+            )
+
+    def _fail(self, failure: MountdError) -> None:
+        with self._changed:
+            self.progress.failure = self.progress.failure or failure
