@@ -6,16 +6,17 @@ the records of this user's mounts, whoever made them. Nothing here touches a mou
 Works everywhere as an import; where there is no FUSE, `why_no_fuse` says so and `start` raises what it says.
 """
 
+import contextlib
 import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
-from mountd import contract, processes, records
+from mountd import contract, errors, processes, records
 from mountd.contract import Order
 from mountd.errors import DefectError, FuseUnavailableError, MountdError, MountPointError, NotFoundError
 from mountd.fuse import mounting
@@ -23,8 +24,29 @@ from mountd.processes import ProcessId
 from mountd.records import MountRecord
 from mountd.stores.credentials import SECRET_VARIABLES, Credential
 
-__all__ = ["Mount", "MountRecord", "detach", "mounts", "start", "status", "stop", "sweep", "why_no_fuse"]
+try:
+    import fcntl
+except ImportError:  # not on this platform, which has no mounts either
+    fcntl = None  # type: ignore[assignment]  # mypy checks for Linux
 
+if TYPE_CHECKING:
+    from array import array
+
+__all__ = [
+    "Mount",
+    "MountRecord",
+    "detach",
+    "mounts",
+    "plan",
+    "start",
+    "status",
+    "stop",
+    "sweep",
+    "warm",
+    "why_no_fuse",
+]
+
+_WARM_TIMEOUT_S = 120.0  # between two steps: longer than one read's deadline
 _STATUS_TIMEOUT_S = 10.0
 _END_TIMEOUT_S = 10.0
 
@@ -174,6 +196,46 @@ def status(mountpoint: Path) -> dict[str, Any]:
                 f"{path}: a dead mount, its worker is gone; clean it up: mountd unmount {path}"
             ) from None
         raise
+
+
+def plan(mountpoint: Path, order: "array[int]", digest: str) -> None:
+    """Tell the mount in which order its files will be read: `order` holds inodes (uint32), `digest` is its manifest's.
+
+    Raises:
+        NotFoundError: no mount of Moorage is there.
+        BadInputError: the plan is for another dataset, or too long.
+    """
+    with contextlib.closing(_sealed(order)) as sealed:
+        request = {"do": "plan", "digest": digest}
+        records.ask(
+            mounting.resolve(mountpoint), request, _STATUS_TIMEOUT_S, name="plan", descriptors=[sealed.fileno()]
+        )
+
+
+def warm(mountpoint: Path, paths: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
+    """Bring the files at or below `paths` (none: all) to the disk cache; yield how far it is until it is done.
+
+    Each step tells files, bytes, fetched_bytes, total_bytes; leaving the iterator ends the run.
+
+    Raises:
+        NotFoundError: no mount of Moorage is there, or a path is not in the dataset.
+        BadInputError: there is no disk cache, or it is too small.
+        MountdError: the first failure, after everything else was brought.
+    """
+    request = {"do": "warm", "paths": list(paths)}
+    for step in records.converse(mounting.resolve(mountpoint), request, _WARM_TIMEOUT_S):
+        yield step
+        if step.get("done") and (failure := step["failure"]):
+            raise getattr(errors, failure["error"], DefectError)(failure["message"])
+
+
+def _sealed(order: "array[int]") -> BinaryIO:
+    descriptor = os.memfd_create("plan", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    stream = os.fdopen(descriptor, "r+b")
+    stream.write(order.tobytes())
+    stream.flush()
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
+    return stream
 
 
 def stop(mountpoint: Path, *, force: bool = False, timeout_s: float = 30) -> bool:

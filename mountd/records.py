@@ -19,12 +19,13 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from mountd.errors import BadInputError, MountPointError, NotFoundError
+from mountd import errors
+from mountd.errors import BadInputError, DefectError, MountPointError, NotFoundError
 from mountd.processes import ProcessId
 
 try:
@@ -164,20 +165,44 @@ def every() -> list[MountRecord]:
     return [record for record in found if record is not None]
 
 
-def ask(mountpoint: Path, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
-    """Send `request` to the worker of `mountpoint` and return its answer.
+def ask(
+    mountpoint: Path,
+    request: dict[str, Any],
+    timeout_s: float,
+    *,
+    name: str = "control",
+    descriptors: Sequence[int] = (),
+) -> dict[str, Any]:
+    """Send `request` to the worker of `mountpoint`, over its socket `name`, and return its answer.
 
     Raises:
         NotFoundError: nobody serves this mount point.
-        MountPointError: the worker does not answer in time, or says that it cannot.
+        MountPointError: the worker does not answer in time.
+        MountdError: what the worker says of the request.
     """
-    address = folder_of(mountpoint) / "control"
+    return next(converse(mountpoint, request, timeout_s, name=name, descriptors=descriptors))
+
+
+def converse(
+    mountpoint: Path,
+    request: dict[str, Any],
+    timeout_s: float,
+    *,
+    name: str = "control",
+    descriptors: Sequence[int] = (),
+) -> Iterator[dict[str, Any]]:
+    """As `ask`, but yield every answer until the worker has no more; `timeout_s` bounds the wait for each."""
     with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as connection:
         connection.settimeout(timeout_s)
         try:
-            connection.connect(str(address))
-            connection.sendall(json.dumps(request).encode() + b"\n")
-            answer = dict(json.loads(_read_line(connection)))
+            connection.connect(str(folder_of(mountpoint) / name))
+            socket.send_fds(connection, [json.dumps(request).encode() + b"\n"], descriptors)
+            stream = connection.makefile("rb")
+            line = stream.readline(_ANSWER_LIMIT_BYTES)
+            while True:
+                yield _checked(dict(json.loads(line)))
+                if not (line := stream.readline(_ANSWER_LIMIT_BYTES)):
+                    return
         except (FileNotFoundError, ConnectionRefusedError):
             raise NotFoundError(f"{mountpoint}: no mount of Moorage; `mountd status` lists those there are") from None
         except (OSError, ValueError) as error:
@@ -185,19 +210,13 @@ def ask(mountpoint: Path, request: dict[str, Any], timeout_s: float) -> dict[str
             raise MountPointError(
                 f"{mountpoint}: its worker does not answer ({said}); mountd unmount --force"
             ) from error
+
+
+def _checked(answer: dict[str, Any]) -> dict[str, Any]:
     if "error" in answer:
-        raise MountPointError(f"{mountpoint}: {answer.get('message')}")
+        kind = getattr(errors, str(answer["error"]), DefectError)
+        raise kind(str(answer.get("message")))
     return answer
-
-
-def _read_line(connection: socket.socket) -> bytes:
-    line = bytearray()
-    while not line.endswith(b"\n") and len(line) < _ANSWER_LIMIT_BYTES:
-        part = connection.recv(65536)
-        if not part:
-            break
-        line += part
-    return bytes(line)
 
 
 def _read(folder: Path) -> MountRecord | None:

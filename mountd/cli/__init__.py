@@ -2,6 +2,7 @@
 
     mounting.py   mount, unmount, status
     data.py       freeze, verify, download
+    reading.py    warm, plan, top
     machine.py    doctor, config
 
 Errors end here, in `main`: one line on stderr and the exit code of their class, a traceback only with --debug.
@@ -18,6 +19,7 @@ from mountd import log
 from mountd.cli.data import download, freeze, verify
 from mountd.cli.machine import config, doctor
 from mountd.cli.mounting import mount, status, unmount
+from mountd.cli.reading import plan, top, warm
 from mountd.errors import AccessDeniedError, BadInputError, DefectError, MountdError, NotFoundError
 
 INTERRUPTED = 130
@@ -33,7 +35,7 @@ def mountd(context: click.Context, *, debug: bool) -> None:
     log.open_log(context.obj, sys.stderr)
 
 
-for _command in (mount, unmount, status, freeze, verify, download, doctor, config):
+for _command in (mount, unmount, status, top, warm, plan, freeze, verify, download, doctor, config):
     mountd.add_command(_command)
 
 

@@ -103,14 +103,9 @@ class Control:
         await trio.serve_listeners(serve, [listener], handler_nursery=nursery)
 
     async def _converse(self, asked: _Asked, allowed: frozenset[str]) -> None:
-        line = b""
         with trio.move_on_after(_CONVERSATION_S):
-            line = await _receive_line(asked)
-        try:
-            asked.request = dict(json.loads(line))
-            if asked.request["do"] not in allowed:
-                raise KeyError(asked.request["do"])
-        except (ValueError, KeyError, TypeError):
+            asked.request = _parsed(await _receive_line(asked))
+        if asked.request.get("do") not in allowed:
             await _send(asked.stream, {"error": "BadInputError", "message": _NO_REQUEST})
             return
         if asked.request["do"] == "warm":
@@ -183,6 +178,13 @@ def _told(progress: Warmed, total_bytes: int) -> dict[str, Any]:
         "total_bytes": total_bytes,
         "failure": {"error": type(failure).__name__, "message": str(failure)} if failure else None,
     }
+
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    try:
+        return dict(json.loads(line))
+    except (ValueError, TypeError):
+        return {}
 
 
 async def _receive_line(asked: _Asked) -> bytes:

@@ -68,10 +68,10 @@ class Worker:
         self._fetcher = Fetcher(stores, self.cache, self.metrics, pool, deadline_s=deadline_s)
         prefetcher = Prefetcher(self._fetcher, self.settings.memory_bytes // _WINDOW_SHARE)
         self._plan = parts.enter_context(PlanPrefetcher(self._fetcher, self.cache, needed, self.settings.memory_bytes))
-        reader = Reader(
+        self._reader = Reader(
             stores, self.cache, self._fetcher, prefetcher, self._plan, pool, self.metrics, in_place=in_place
         )
-        self.files = FileSystem(self.manifest, reader)
+        self.files = FileSystem(self.manifest, self._reader)
         self.ended = threading.Event()
         self.device_number = ""  # MAJ:MIN, once mounted
         self.plan_mode = 0o666 if self.settings.allow_other else 0o600
@@ -102,7 +102,7 @@ class Worker:
             )
         if len(order) > LONGEST:
             raise BadInputError(f"{self.mountpoint}: a plan of {len(order)} entries; the most is {LONGEST}")
-        self._plan.follow(order, self.files.file)
+        self._plan.follow(order, self._to_fetch)
 
     def warming(self, paths: Sequence[str]) -> tuple[Warming, Iterator[FileKey], int]:
         """A run that brings the files at or below `paths` (none: all) to the disk, these files, and their bytes.
@@ -120,8 +120,12 @@ class Worker:
                 f"{self.mountpoint}: {format_size(size)} to warm, and the cache may hold {format_size(limit)}; "
                 "name fewer paths, or mount with a larger --cache-size"
             )
-        files = (self.files.file(entry.inode) for entry in _below(self.manifest, paths))
+        files = (file for each in _below(self.manifest, paths) if (file := self._to_fetch(each.inode)) is not None)
         return Warming(self._fetcher, self.cache.disk), files, size
+
+    def _to_fetch(self, inode: int) -> FileKey | None:
+        file = self.files.file(inode)
+        return None if self._reader.reads_in_place(file) else file
 
     def status(self) -> dict[str, Any]:
         """What `mountd status --json` prints. None is a thing that this version does not measure."""

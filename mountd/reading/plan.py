@@ -13,6 +13,7 @@ back only from its own threads; the manifest is asked outside of it.
 """
 
 import contextlib
+import logging
 import threading
 from array import array
 from collections.abc import Callable, Iterator
@@ -27,13 +28,14 @@ from mountd.reading.needed import Needed
 from mountd.reading.pool import AHEAD_LIMIT
 from mountd.reading.window import LARGEST_FETCH_BYTES
 
+_LOG = logging.getLogger(__name__)
 _LEAD = 1024  # readers that far ahead of the walk are not side by side with it any more
 _RETRY_S = 0.05  # nothing tells when the fetcher has room again, if all of it is others'
 # The thread is woken for many files at once: a wake-up for each costs as much as the fetch.
 _REFILL_SHARE, _REFILL_UNDER_WAY = 0.9, 3 * AHEAD_LIMIT // 4
 _LARGEST_START_BYTES = 32 << 20  # of a large file; the rest follows when it is read
 
-FileOf = Callable[[int], FileKey]
+FileOf = Callable[[int], FileKey | None]
 
 
 @dataclass(slots=True)
@@ -69,7 +71,7 @@ class PlanPrefetcher:
         self._thread = threading.Thread(target=self._run, name="plan", daemon=True)
 
     def follow(self, order: "array[int]", file_of: FileOf) -> None:
-        """Begin anew along `order`, inodes of files; `file_of` names them, and raises MountdError for one that is none."""
+        """Begin anew along `order`, inodes of files; `file_of` names them, None for one that is read in place."""
         low = min(order, default=0)
         places = array("I", bytes(4 * (max(order, default=-1) + 1 - low)))
         for place in range(len(order) - 1, -1, -1):  # backwards: of an inode that is named twice the first place counts
@@ -119,9 +121,13 @@ class PlanPrefetcher:
         while not self._closed:
             self._news.wait(pause_s)
             self._news.clear()
-            if self._needed.is_asked:
-                self._fill_needed()
-            pause_s = None if self._advance() else _RETRY_S
+            try:
+                if self._needed.is_asked:
+                    self._fill_needed()
+                pause_s = None if self._advance() else _RETRY_S
+            except Exception:  # noqa: BLE001  # a plan is help: without it reads are slower, and nothing else
+                _LOG.exception("defect: the plan is given up")
+                self._walk, pause_s = None, None
 
     def _advance(self) -> bool:
         """Go as far as there is room; False if the fetcher had none, which may change without news."""
@@ -146,7 +152,7 @@ class PlanPrefetcher:
         """Offer one file to the fetcher; the bytes that memory will hold for it, or None if there is no room."""
         with contextlib.suppress(MountdError):  # not a file: the plan's author is told by what he reads, not here
             file = walk.file_of(inode)
-            if self._disk is not None and self._disk.holds(file.digest, 0, file.size):
+            if file is None or (self._disk is not None and self._disk.holds(file.digest, 0, file.size)):
                 return 0
             size = min(file.size, _LARGEST_START_BYTES, self._room_bytes)
             for start, end in split(0, size, LARGEST_FETCH_BYTES):
@@ -176,4 +182,5 @@ class PlanPrefetcher:
             if self._closed or self._walk is not walk:
                 return
             with contextlib.suppress(MountdError):
-                yield walk.file_of(walk.order[place]).digest, place
+                if (file := walk.file_of(walk.order[place])) is not None:
+                    yield file.digest, place

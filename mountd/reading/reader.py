@@ -65,7 +65,12 @@ class Reader:
             return ()
         parts = (self._start_in_place if self._in_place[file.source] else self._start)(file, offset, size, answer)
         self._metrics.add_read(size)
+        self._plan.note(file.inode)
         return parts
+
+    def reads_in_place(self, file: FileKey) -> bool:
+        """Whether this file's bytes are neither cached nor read ahead."""
+        return self._in_place[file.source]
 
     def read(self, file: FileKey, offset: int, size: int) -> Parts:
         """The bytes; blocks until they are here.
@@ -123,7 +128,6 @@ class Reader:
             wanted = [(0, file.size)] if whole else _wanted(file, missing, offset + size, fetch_to)
             count, here = self._fetcher.fetch(file, wanted, waiting.landed)
             parts = waiting.arm(count, here)
-        self._plan.note(file.inode)
         if advice is not None:
             self._prefetcher.follow(file, advice)
         return parts

@@ -6,7 +6,7 @@ tells what could not be brought.
 """
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mountd.cache.disk import DiskCache
@@ -43,8 +43,8 @@ class Warming:
         """End early: what is under way is kept, nothing more is begun."""
         self._stopped = True
 
-    def run(self, files: Iterable[FileKey], tell: Callable[[Warmed], None]) -> Warmed:
-        """Bring `files`; `tell` hears of the progress after each. Blocks until all is on the disk."""
+    def run(self, files: Iterable[FileKey]) -> Warmed:
+        """Bring `files`; blocks until all is on the disk."""
         for file in files:
             for start, end in split(0, file.size, LARGEST_FETCH_BYTES):
                 if not self._stopped and not self._disk.holds(file.digest, start, end - start):
@@ -54,7 +54,6 @@ class Warming:
             with self._changed:
                 self.progress.files += 1
                 self.progress.bytes += file.size
-            tell(self.progress)
         with self._changed:
             self._changed.wait_for(lambda: not self._under_way)
         if not self._disk.drain(_DISK_WAIT_S):

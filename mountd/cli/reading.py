@@ -1,0 +1,148 @@
+"""warm, plan, top: what will be read, and what is being read."""
+
+import sys
+import time
+from array import array
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+from mountd import client
+from mountd.cli.data import filling
+from mountd.errors import BadInputError, MountPointError, NotFoundError
+from mountd.units import format_size
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+@click.command()
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("paths", metavar="[PATH...]", nargs=-1)
+def warm(directory: Path, paths: tuple[str, ...]) -> None:
+    """Fetch the files at or below PATHs (within the mount; without any: all) into the cache of the mount on DIR.
+
+    Readers come first all the while. What is in the cache is not fetched again.
+    """
+    last: dict[str, Any] = {"files": 0, "bytes": 0, "fetched_bytes": 0}
+    total = 0
+    steps = client.warm(directory, [_within(directory, path) for path in paths])
+    for last in steps:
+        total = last["total_bytes"]
+        break
+    with filling("warming", total) as progress:
+        for last in steps:
+            if progress is not None:
+                progress(last["files"], last["bytes"])
+    click.echo(
+        f"{directory}: {last['files']} files, {format_size(last['bytes'])} in the cache; "
+        f"fetched {format_size(last['fetched_bytes'])}"
+    )
+
+
+@click.command()
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("file", metavar="FILE", type=click.File("r", encoding="utf-8", errors="surrogateescape"))
+def plan(directory: Path, file: TextIO) -> None:
+    """Tell the mount on DIR in which order its files will be read: FILE has a path within the mount on each line (-: stdin).
+
+    From then on they are fetched ahead of whoever reads them, in that order. A new plan takes the place of the old one.
+    """
+    digest = str(client.status(directory)["digest"])
+    order = array("I", _inodes(directory, file))
+    client.plan(directory, order, digest)
+    click.echo(f"{directory}: a plan of {len(order)} files")
+
+
+@click.command()
+@click.argument("directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--interval", default=1.0, type=click.FloatRange(0.1, 3600), help="Seconds between two looks; 1 without it."
+)
+@click.option("--count", type=click.IntRange(1), help="End after so many looks; without it at Ctrl-C.")
+def top(directory: Path | None, interval: float, count: int | None) -> None:
+    """Show what the mount on DIR, or every mount of this user, does at this moment."""
+    before = _looks(directory)
+    with _showing() as show:
+        number = 0
+        while count is None or number < count:
+            begin = time.monotonic()
+            time.sleep(interval)  # the rates are of this time
+            now = _looks(directory)
+            show(_table(before, now, time.monotonic() - begin))
+            before, number = now, number + 1
+
+
+def _within(directory: Path, path: str) -> str:
+    """A path as the dataset has it, whether it was typed within the mount or from outside."""
+    given = Path(path)
+    root = Path(directory).absolute()
+    return given.relative_to(root).as_posix() if given.is_absolute() and given.is_relative_to(root) else path
+
+
+def _inodes(directory: Path, lines: TextIO) -> Iterator[int]:
+    for number, line in enumerate(lines, 1):
+        path = line.rstrip("\n")
+        if not path:
+            continue
+        try:
+            yield (directory / _within(directory, path)).stat().st_ino
+        except OSError as error:
+            raise BadInputError(f"{lines.name}, line {number}: {path}: {error.strerror}; a plan names files") from None
+
+
+def _looks(directory: Path | None) -> dict[str, dict[str, Any]]:
+    looks = [client.status(directory)] if directory is not None else list(_every())
+    return {look["mountpoint"]: look for look in looks}
+
+
+def _every() -> Iterator[dict[str, Any]]:
+    for record in client.mounts():
+        try:
+            yield client.status(record.mountpoint)
+        except (NotFoundError, MountPointError):
+            continue  # `mountd status` names the dead
+
+
+@contextmanager
+def _showing() -> Iterator[Callable[["Table"], None]]:
+    """A table that is drawn anew in its place on a terminal, and one after the other elsewhere."""
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    if not console.is_terminal:
+        yield console.print
+        return
+    from rich.live import Live
+
+    with Live(console=console, auto_refresh=False) as live:
+        yield lambda table: live.update(table, refresh=True)
+
+
+def _table(before: dict[str, dict[str, Any]], now: dict[str, dict[str, Any]], seconds: float) -> "Table":
+    from rich.table import Table
+
+    table = Table("mount", "reads/s", "read/s", "GETs/s", "fetched/s", "in flight", "hits", "memory", "cache", "plan")
+    for mountpoint, look in now.items():
+        table.add_row(mountpoint, *_cells(before.get(mountpoint, look), look, seconds))
+    return table
+
+
+def _cells(before: dict[str, Any], now: dict[str, Any], seconds: float) -> Iterator[str]:
+    def rate(group: str, counter: str) -> float:
+        return float(now[group][counter] - before[group][counter]) / seconds
+
+    hits, misses = rate("cache", "hits"), rate("cache", "misses")
+    memory, cache, plan = now["memory"], now["cache"], now["plan"]
+    yield f"{rate('reads', 'count'):.0f}"
+    yield format_size(int(rate("reads", "bytes")))
+    yield f"{rate('fetch', 'requests'):.0f}"
+    yield format_size(int(rate("fetch", "bytes")))
+    yield str(now["fetch"]["in_flight"])
+    yield f"{hits / (hits + misses):.0%}" if hits + misses else "-"
+    yield f"{format_size(memory['used_bytes'])} of {format_size(memory['limit_bytes'])}"
+    yield f"{format_size(cache['bytes'])} of {format_size(cache['limit_bytes'])}"
+    yield f"{plan['position']} of {plan['length']}" if plan["length"] else "-"
