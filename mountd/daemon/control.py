@@ -7,6 +7,7 @@ inodes, uint32 in the machine's order, which is copied before the answer. Connec
 
 import contextlib
 import json
+import logging
 import os
 import socket
 import struct
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from mountd.dataset.extents import FileKey
     from mountd.reading.warming import Warming
 
+_LOG = logging.getLogger(__name__)
 _CONVERSATION_S = 120.0
 _ANSWER_S = 5.0
 _TELL_S = 0.25
@@ -96,6 +98,8 @@ class Control:
                 asked = _Asked(stream)
                 try:
                     await self._converse(asked, allowed)
+                except Exception:  # noqa: BLE001  # whatever one asks, the mount goes on for the others
+                    _LOG.exception("defect in a conversation")
                 finally:
                     for descriptor in asked.descriptors:
                         os.close(descriptor)
@@ -105,7 +109,7 @@ class Control:
     async def _converse(self, asked: _Asked, allowed: frozenset[str]) -> None:
         with trio.move_on_after(_CONVERSATION_S):
             asked.request = _parsed(await _receive_line(asked))
-        if asked.request.get("do") not in allowed:
+        if str(asked.request.get("do")) not in allowed:
             await _send(asked.stream, {"error": "BadInputError", "message": _NO_REQUEST})
             return
         if asked.request["do"] == "warm":

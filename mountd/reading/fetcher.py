@@ -102,7 +102,8 @@ class Fetcher:
             if file.digest in self._failures:
                 return 0  # the error is told to the reader who comes for the bytes, if one comes
             joined = [(each.start, each.end) for each in self._overlapping(file, start, end)]
-            begun = [Flight(file, begin, finish, ahead=True) for begin, finish in gaps(start, end, joined)]
+            left = [each for each in gaps(start, end, joined) if not self._cache.memory.holds(file.digest, *each)]
+            begun = [Flight(file, begin, finish, ahead=True) for begin, finish in left]
             if not self._has_room(begun):
                 return None
             self._register(begun, landed)

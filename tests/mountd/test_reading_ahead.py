@@ -1,0 +1,136 @@
+"""`mountd warm`, `plan` and `top` on a real mount."""
+
+import re
+import subprocess
+import sys
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mountd import client, records
+from mountd.errors import BadInputError, NotFoundError
+from tests.support.content import content, make_tree
+from tests.support.mounts import mounted
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.fuse
+MOUNTD = Path(sys.executable).with_name("mountd")
+SIZE = 300_000
+NAMES = [f"folder {n % 3}/{n:02}" for n in range(30)]
+
+
+def mountd(*arguments: object, code: int = 0, given: str = "") -> str:
+    command = [str(MOUNTD), *map(str, arguments)]
+    done = subprocess.run(command, input=given, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == code, done
+    assert len(done.stderr.splitlines()) == bool(code), done
+    return done.stdout or done.stderr
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[client.Mount]:
+    """A folder through the cache, as if it were far away."""
+    tree = make_tree(tmp_path / "tree", dict.fromkeys(NAMES, SIZE))
+    with mounted(tmp_path, tree, cache="always") as mount:
+        yield mount
+
+
+def fetched(mount: client.Mount) -> int:
+    return int(mount.status()["fetch"]["bytes"])
+
+
+def test_warm_brings_all_of_it_and_reading_it_fetches_nothing(mount: client.Mount) -> None:
+    told = mountd("warm", mount.mountpoint)
+    assert told == f"{mount.mountpoint}: 30 files, 8.6 MiB in the cache; fetched 8.6 MiB\n"
+    assert fetched(mount) == 30 * SIZE
+    for name in NAMES:
+        assert (mount.mountpoint / name).read_bytes() == content(name, 0, SIZE)
+    assert fetched(mount) == 30 * SIZE
+    assert mountd("warm", mount.mountpoint).endswith("30 files, 8.6 MiB in the cache; fetched 0 B\n")
+
+
+def test_warm_takes_paths_within_the_mount_and_from_outside(mount: client.Mount) -> None:
+    assert "10 files" in mountd("warm", mount.mountpoint, "folder 1")
+    assert "fetched 585.9 KiB" in mountd("warm", mount.mountpoint, "folder 0/00", mount.mountpoint / "folder 0/03")
+    assert fetched(mount) == 12 * SIZE
+
+
+def test_warm_says_what_is_wrong_in_one_line(mount: client.Mount, tmp_path: Path) -> None:
+    assert "folder 9: not in the dataset" in mountd("warm", mount.mountpoint, "folder 9", code=4)
+    assert "no mount of Moorage" in mountd("warm", tmp_path, code=4)
+    assert fetched(mount) == 0
+
+
+def test_warm_without_a_cache_or_with_too_small_a_one_is_refused_before_anything_is_fetched(tmp_path: Path) -> None:
+    tree = make_tree(tmp_path / "tree", dict.fromkeys(NAMES, SIZE))
+    for cache, said in (
+        ("auto", "local folders are read in place"),
+        ("off", "the cache is off"),
+        ("always", "8.6 MiB to warm, and the cache may hold 4 MiB"),
+    ):
+        with mounted(tmp_path, tree, cache=cache, cache_size="4MiB") as mount, pytest.raises(BadInputError, match=said):
+            list(client.warm(mount.mountpoint))
+
+
+def test_warm_goes_on_when_a_file_fails_and_ends_with_its_error(mount: client.Mount, tmp_path: Path) -> None:
+    (tmp_path / "tree" / NAMES[0]).write_bytes(b"changed")
+    assert "freeze the source again" in mountd("warm", mount.mountpoint, code=9)
+    assert fetched(mount) == 29 * SIZE
+
+
+def test_a_plan_is_fetched_before_anybody_reads(mount: client.Mount, tmp_path: Path) -> None:
+    order = [*NAMES[20:], *NAMES[:5]]
+    (tmp_path / "order").write_text("\n".join(order) + "\n\n")
+    assert mountd("plan", mount.mountpoint, tmp_path / "order") == f"{mount.mountpoint}: a plan of 15 files\n"
+    until(lambda: fetched(mount) == 15 * SIZE, what="the files of the plan")
+    for name in order:
+        assert (mount.mountpoint / name).read_bytes() == content(name, 0, SIZE)
+    status = mount.status()
+    assert status["fetch"]["bytes"] == 15 * SIZE
+    assert status["plan"] == {"position": 15, "length": 15}
+    assert status["prefetch"] == {"used_bytes": 15 * SIZE, "wasted_bytes": 0}
+
+
+def test_a_plan_may_come_from_stdin_and_name_paths_from_outside(mount: client.Mount) -> None:
+    mountd("plan", mount.mountpoint, "-", given=f"{mount.mountpoint / NAMES[7]}\n{NAMES[3]}\n")
+    until(lambda: fetched(mount) == 2 * SIZE, what="both files")
+
+
+def test_a_line_that_names_no_file_is_told_by_its_number(mount: client.Mount) -> None:
+    said = mountd("plan", mount.mountpoint, "-", code=3, given=f"{NAMES[0]}\nfolder 0/nothing\n")
+    assert "line 2: folder 0/nothing: No such file" in said
+    assert mount.status()["plan"]["length"] == 0
+
+
+def test_a_plan_for_another_dataset_is_refused(mount: client.Mount, tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="for another dataset"):
+        client.plan(mount.mountpoint, array("I", [2, 3]), "0" * 64)
+    with pytest.raises(NotFoundError, match="no mount of Moorage"):
+        client.plan(tmp_path, array("I", [2, 3]), "0" * 64)
+
+
+def test_a_plan_of_a_local_folder_is_accepted_and_fetches_nothing(tmp_path: Path) -> None:
+    with mounted(tmp_path, make_tree(tmp_path / "tree", dict.fromkeys(NAMES, SIZE))) as mount:
+        mountd("plan", mount.mountpoint, "-", given="\n".join(NAMES))
+        assert (mount.mountpoint / NAMES[-1]).read_bytes() == content(NAMES[-1], 0, SIZE)
+        assert mount.status()["fetch"]["requests"] == 0
+        assert mount.status()["plan"]["position"] == len(NAMES)
+
+
+def test_top_shows_rates_and_ends_after_its_count(mount: client.Mount) -> None:
+    shown = mountd("top", mount.mountpoint, "--interval", "0.1", "--count", "2")
+    assert shown.count("reads/s") == 2
+    assert "0 B of" in shown
+    assert re.search(r"reads/s", mountd("top", "--interval", "0.1", "--count", "1"))
+
+
+def test_the_plan_socket_takes_plans_and_status_only(mount: client.Mount) -> None:
+    assert records.ask(mount.mountpoint, {"do": "status"}, 10, name="plan")["files"] == 30
+    requests: list[dict[str, Any]] = [{"do": "stop", "timeout_s": 0, "force": True}, {"do": "warm"}, {"do": []}, {}]
+    for request in requests:
+        with pytest.raises(BadInputError, match="one line of JSON"):
+            records.ask(mount.mountpoint, request, 10, name="plan")
+    assert (records.folder_of(mount.mountpoint) / "plan").stat().st_mode & 0o777 == 0o600
