@@ -2,6 +2,7 @@
 
     mounting.py   mount, unmount, status
     data.py       freeze, verify, download
+    cache.py      cache status, cache trim, cache clear
     machine.py    doctor, config
 
 Errors end here, in `main`: one line on stderr and the exit code of their class, a traceback only with --debug.
@@ -15,6 +16,7 @@ from collections.abc import Sequence
 import click
 
 from mountd import log
+from mountd.cli.cache import cache
 from mountd.cli.data import download, freeze, verify
 from mountd.cli.machine import config, doctor
 from mountd.cli.mounting import mount, status, unmount
@@ -33,7 +35,7 @@ def mountd(context: click.Context, *, debug: bool) -> None:
     log.open_log(context.obj, sys.stderr)
 
 
-for _command in (mount, unmount, status, freeze, verify, download, doctor, config):
+for _command in (mount, unmount, status, freeze, verify, download, cache, doctor, config):
     mountd.add_command(_command)
 
 
