@@ -1,4 +1,3 @@
-import contextlib
 import errno
 import os
 import subprocess
@@ -15,7 +14,18 @@ from mountd.cache.disk import DiskCache
 from mountd.cache.index import Extent, Index
 from mountd.cache.segments import GRANULE_BYTES, LONGEST_BYTES, head_bytes
 from mountd.errors import BadInputError
-from tests.support.caches import LIMIT_BYTES, MIB, QUEUE_BYTES, data_of, file_id, found, opened, put, segments
+from tests.support.caches import (
+    LIMIT_BYTES,
+    MIB,
+    QUEUE_BYTES,
+    data_of,
+    file_id,
+    found,
+    open_files,
+    opened,
+    put,
+    segments,
+)
 from tests.support.waiting import until
 
 SIZE = 100_000
@@ -34,14 +44,6 @@ def cache(folder: Path) -> Iterator[DiskCache]:
 
 def ignore() -> None:
     pass
-
-
-def open_files() -> list[str]:
-    names = []
-    for link in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # the listing's own
-            names.append(str(link.readlink()))
-    return sorted(names)
 
 
 def test_what_was_put_is_there_after_a_restart(folder: Path) -> None:
