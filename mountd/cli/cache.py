@@ -59,7 +59,9 @@ def status(settings: Settings, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(told))
     else:
-        click.echo(f"{_used(settings)}, {told['segments']} segments, an index for {told['extent_capacity']} extents")
+        click.echo(
+            f"{_used(settings)}; segments: {told['segments']}; room in the index: {told['extent_capacity']} extents"
+        )
 
 
 @cache.command()
@@ -69,7 +71,7 @@ def trim(settings: Settings, *, goal: str | None) -> None:
     """Drop what was not read for longest until SIZE is left. What a mount is writing to stays."""
     goal_bytes = int(settings.cache_size_bytes * trimming.TRIM_TO) if goal is None else parse_size(goal)
     dropped = trimming.trim(settings.cache_dir, goal_bytes) if settings.cache_dir.exists() else 0
-    click.echo(f"{_used(settings)}; dropped {dropped} segments")
+    click.echo(f"{_used(settings)}; segments dropped: {dropped}")
 
 
 @cache.command()
@@ -77,7 +79,7 @@ def trim(settings: Settings, *, goal: str | None) -> None:
 def clear(settings: Settings) -> None:
     """Remove everything that is cached, also what mounts are writing to."""
     removed = trimming.clear(settings.cache_dir)
-    click.echo(f"{_used(settings)}; removed {removed} segments")
+    click.echo(f"{_used(settings)}; segments removed: {removed}")
 
 
 def _used(settings: Settings) -> str:

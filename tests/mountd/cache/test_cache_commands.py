@@ -38,27 +38,27 @@ class TestCache:
         assert told["segments"] == 1
         assert used_bytes(folder) <= told["used_bytes"] <= used_bytes(folder) + MIB
         assert told["extent_capacity"] >= 256 * 42
-        assert self.run("status").startswith(f"{folder}: 1 MiB used of 16 MiB, 1 segments, an index for ")
+        assert self.run("status").startswith(f"{folder}: 1 MiB used of 16 MiB; segments: 1; room in the index: ")
 
     def test_a_folder_that_is_not_there_is_empty_and_stays_away(self, folder: Path) -> None:
         assert json.loads(self.run("status", "--json"))["used_bytes"] == 0
-        assert self.run("trim").endswith("; dropped 0 segments")
-        assert self.run("clear").endswith("; removed 0 segments")
+        assert self.run("trim").endswith("; segments dropped: 0")
+        assert self.run("clear").endswith("; segments removed: 0")
         assert not folder.exists()
 
     def test_trim_leaves_what_was_asked_for(self, folder: Path) -> None:
         for name in ("a", "b", "c"):
             with opened(folder, 16 * MIB) as cache:
                 put(cache, name, 0, MIB)
-        assert self.run("trim") == f"{folder}: 3 MiB used of 16 MiB; dropped 0 segments"
-        assert self.run("trim", "--to", "2.5 MiB").endswith("dropped 1 segments")
+        assert self.run("trim") == f"{folder}: 3 MiB used of 16 MiB; segments dropped: 0"
+        assert self.run("trim", "--to", "2.5 MiB").endswith("segments dropped: 1")
         with opened(folder, 16 * MIB) as cache:
             assert [found(cache, name, 0, MIB) for name in ("a", "b", "c")] == [0, MIB, MIB]
 
     def test_clear_removes_all_while_a_mount_goes_on(self, folder: Path) -> None:
         with opened(folder, 16 * MIB) as cache:
             put(cache, "a", 0, MIB)
-            assert self.run("clear") == f"{folder}: 0 B used of 16 MiB; removed 1 segments"
+            assert self.run("clear") == f"{folder}: 0 B used of 16 MiB; segments removed: 1"
             assert segments(folder) == []
             put(cache, "a", MIB, MIB)
             assert found(cache, "a", MIB, MIB) == MIB
@@ -67,7 +67,7 @@ class TestCache:
     def test_another_folder_is_named_by_its_option(self, folder: Path, tmp_path: Path) -> None:
         with opened(tmp_path / "other") as cache:
             put(cache, "a", 0, MIB)
-        assert self.run("clear", "--cache-dir", str(tmp_path / "other")).endswith("removed 1 segments")
+        assert self.run("clear", "--cache-dir", str(tmp_path / "other")).endswith("segments removed: 1")
         assert not folder.exists()
 
     def test_a_folder_of_somebody_else_is_refused(self, folder: Path) -> None:

@@ -132,7 +132,7 @@ DAMAGE = {"magic": 5, "file": 10, "CRC of the head": 0, "table": HEAD - 1, "firs
 
 
 @pytest.mark.parametrize("damage", [*DAMAGE, "cut in the head", "cut in the data", "cut to nothing", "moved"])
-def test_a_damaged_extent_is_a_miss_counted_once_and_replaced(folder: Path, cache: DiskCache, damage: str) -> None:
+def test_a_damaged_extent_is_a_miss_counted_and_removed(folder: Path, cache: DiskCache, damage: str) -> None:
     put(cache, "a", 0, SIZE)
     [path] = segments(folder)
     data = bytearray(path.read_bytes())
@@ -328,7 +328,7 @@ def test_a_segment_that_was_removed_is_not_appended_to(folder: Path, cache: Disk
         assert other.status().corrupt == 0
 
 
-def test_the_caller_s_folder_must_be_its_own(tmp_path: Path) -> None:
+def test_a_folder_that_others_may_write_to_is_refused(tmp_path: Path) -> None:
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o777)
     (tmp_path / "link").symlink_to(tmp_path)

@@ -96,9 +96,7 @@ def test_a_disk_that_becomes_read_only_is_read_on(small_disk: Path, caplog: pyte
     assert ["Read-only file system" in each for each in warnings(caplog)] == [True]
 
 
-def test_a_folder_that_vanishes_reaches_no_reader_and_is_made_again(
-    folder: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_folder_that_vanishes_reaches_no_reader(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     with opened(folder) as cache:
         put(cache, "a", 0, SIZE)
         shutil.rmtree(folder)
