@@ -14,6 +14,7 @@ and leaves 5 % of the disk or 1 GiB free.
 """
 
 import logging
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -63,8 +64,7 @@ class DiskCache:
             BadInputError: the folder cannot be used, or belongs to somebody else.
         """
         self._folder, self._limit_bytes, self._spare = prepare_folder(folder), limit_bytes, spare
-        fair_bytes = max(_LEAST_SEGMENT_BYTES, limit_bytes // _SEGMENTS)
-        self._segment_bytes = min(_LONGEST_SEGMENT_BYTES, fair_bytes, limit_bytes // 4)
+        self._segment_bytes = _segment_bytes(min(limit_bytes, shutil.disk_usage(folder).total))
         self._lock = threading.Lock()
         self._corrupt, self._failed = 0, False
         self._index: Index | None = None
@@ -191,15 +191,22 @@ class DiskCache:
         if self._appender.has_room(size_bytes, self._segment_bytes):
             return True
         self._appender.close()
-        trim.warm(self._folder, self._take_read_from())
         room_bytes = max(self._segment_bytes, size_bytes + ALIGNMENT_BYTES)
-        has_room = trim.make_room(self._folder, self._limit_bytes, room_bytes, self._spare)
-        self._segments.forget_unlinked()
-        self._count()
-        if has_room:
-            self._appender.open()
-        else:
+        if not self._make_room(room_bytes):
             self._pause()
+            return False
+        self._appender.open()
+        return True
+
+    def _make_room(self, room_bytes: int) -> bool:
+        folder, limit_bytes = self._folder, self._limit_bytes
+        has_room = trim.has_room(folder, limit_bytes, room_bytes)
+        if not has_room and room_bytes <= limit_bytes:
+            trim.warm(folder, self._take_read_from())
+            trim.trim(folder, min(int(limit_bytes * trim.TRIM_TO), limit_bytes - room_bytes), room_bytes, self._spare)
+            self._segments.forget_unlinked()
+            has_room = trim.has_room(folder, limit_bytes, room_bytes)
+        self._count()
         return has_room
 
     def _is_gone(self, segment: int, second: int) -> bool:
@@ -237,3 +244,8 @@ class DiskCache:
         if first:
             reason = getattr(error, "strerror", None) or str(error) or repr(error)
             _LOG.warning("cache: %s: %s; reads go on without it", self._folder, reason)
+
+
+def _segment_bytes(cache_bytes: int) -> int:
+    """How long the segments of a cache of that size become; short enough that room can be made for one."""
+    return min(_LONGEST_SEGMENT_BYTES, max(_LEAST_SEGMENT_BYTES, cache_bytes // _SEGMENTS), cache_bytes // 4)

@@ -7,7 +7,7 @@ folder that somebody else owns or may write to is refused, and no file in it is 
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mountd.errors import BadInputError
@@ -76,7 +76,8 @@ class Descriptor:
         return cls(os.open(path, flags | _PLAIN, 0o600))
 
     def __del__(self) -> None:
-        os.close(self.number)
+        with suppress(OSError):  # it is closed all the same; what a disk lost of it is found by the next read
+            os.close(self.number)
 
     def is_unlinked(self) -> bool:
         """Whether the file has lost its name: removed, or replaced by another."""

@@ -59,14 +59,9 @@ def used_bytes(folder: Path) -> int:
     return _index_bytes(folder) + sum(segment.size_bytes for segment in list_segments(folder))
 
 
-def make_room(folder: Path, limit_bytes: int, room_bytes: int, spare: Callable[[bytes], bool] | None) -> bool:
-    """Trim if `room_bytes` more would pass the limit or leave the disk short; return whether they are free now."""
-    if room_bytes > limit_bytes:
-        return False
-    if used_bytes(folder) + room_bytes > limit_bytes or _short_bytes(folder, room_bytes) > 0:
-        trim(folder, min(int(limit_bytes * TRIM_TO), limit_bytes - room_bytes), room_bytes, spare)
-        return used_bytes(folder) + room_bytes <= limit_bytes and _short_bytes(folder, room_bytes) <= 0
-    return True
+def has_room(folder: Path, limit_bytes: int, room_bytes: int) -> bool:
+    """Whether `room_bytes` more neither pass the limit nor leave the disk short."""
+    return used_bytes(folder) + room_bytes <= limit_bytes and _short_bytes(folder, room_bytes) <= 0
 
 
 def trim(folder: Path, goal_bytes: int, room_bytes: int = 0, spare: Callable[[bytes], bool] | None = None) -> int:

@@ -3,6 +3,7 @@
     mounting.py   mount, unmount, status
     data.py       freeze, verify, download
     reading.py    warm, plan, top
+    cache.py      cache status, cache trim, cache clear
     machine.py    doctor, config
 
 Errors end here, in `main`: one line on stderr and the exit code of their class, a traceback only with --debug.
@@ -16,6 +17,7 @@ from collections.abc import Sequence
 import click
 
 from mountd import log
+from mountd.cli.cache import cache
 from mountd.cli.data import download, freeze, verify
 from mountd.cli.machine import config, doctor
 from mountd.cli.mounting import mount, status, unmount
@@ -35,7 +37,8 @@ def mountd(context: click.Context, *, debug: bool) -> None:
     log.open_log(context.obj, sys.stderr)
 
 
-for _command in (mount, unmount, status, top, warm, plan, freeze, verify, download, doctor, config):
+_COMMANDS = (mount, unmount, status, top, warm, plan, freeze, verify, download, cache, doctor, config)
+for _command in _COMMANDS:
     mountd.add_command(_command)
 
 

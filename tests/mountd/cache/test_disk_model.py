@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -26,6 +27,7 @@ class SharedFolder(RuleBasedStateMachine):
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="cache-"))
         self.caches: list[DiskCache] = []
+        self.ever: set[tuple[str, int, int]] = set()
         self.kept: list[set[tuple[str, int, int]]] = [set(), set()]
         self.is_suspect = False  # something was damaged: any extent may be gone until all open the folder anew
 
@@ -36,15 +38,13 @@ class SharedFolder(RuleBasedStateMachine):
     @rule(which=st.integers(0, 1), name=NAMES, offset=OFFSETS, size=SIZES)
     def put_one(self, which: int, name: str, offset: int, size: int) -> None:
         put(self.caches[which], name, offset, size)
-        if not self.is_suspect:
-            self.kept[which].add((name, offset, size))
+        self._note(which, name, offset, size)
 
     @rule(which=st.integers(0, 1), name=NAMES, offset=OFFSETS, sizes=st.lists(SIZES, min_size=2, max_size=12))
     def put_many_in_one_batch(self, which: int, name: str, offset: int, sizes: list[int]) -> None:
         for size in sizes:
             assert self.caches[which].put(file_id(name), offset, data_of(name, offset, size), lambda: None)
-            if not self.is_suspect:
-                self.kept[which].add((name, offset, size))
+            self._note(which, name, offset, size)
             offset += size
         assert self.caches[which].drain(20)
 
@@ -97,19 +97,30 @@ class SharedFolder(RuleBasedStateMachine):
                 stream.seek(place)
                 stream.write(bytes(len(old)) if how == "zero" else bytes(byte ^ 0x55 for byte in old))
         self.kept, self.is_suspect = [set(), set()], True
+        self._read_all()
 
-    @rule()
-    def damage_the_index_where_it_is_used(self) -> None:
+    @rule(which=st.integers(1, 255))
+    def damage_the_index_where_it_is_used(self, which: int) -> None:
         data = (self.folder / "index").read_bytes() if (self.folder / "index").exists() else b""
-        places = [at for at in range(4096, len(data), 48) if data[at]]
         with (self.folder / "index").open("r+b" if data else "w+b") as stream:
-            for place in places[::2]:
+            for place in [at for at in range(4096, len(data)) if data[at]][::which]:
                 stream.seek(place)
-                stream.write(bytes([data[place] ^ 1]))
+                stream.write(bytes([data[place] ^ which]))
         self.kept, self.is_suspect = [set(), set()], True
+        self._read_all()
+
+    def _note(self, which: int, *extent: Any) -> None:
+        self.ever.add(extent)
+        if not self.is_suspect:
+            self.kept[which].add(extent)
+
+    def _read_all(self) -> None:
+        for cache in self.caches:
+            for extent in self.ever:
+                found(cache, *extent)
 
     def _files(self) -> list[Path]:
-        return sorted(path for path in self.folder.rglob("*") if path.is_file())
+        return sorted(path for path in self.folder.rglob("*") if path.is_file() and path.suffix != ".lock")
 
     def teardown(self) -> None:
         for cache in self.caches:
@@ -119,5 +130,5 @@ class SharedFolder(RuleBasedStateMachine):
 
 TestSharedFolder = SharedFolder.TestCase
 TestSharedFolder.settings = settings(
-    max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
