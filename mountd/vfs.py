@@ -11,7 +11,7 @@ import threading
 
 from cachetools import LRUCache
 
-from mountd.dataset.manifest import Entry, Manifest
+from mountd.dataset.manifest import Entry, Listed, Manifest
 from mountd.errors import BadInputError, MountdError, NotFoundError
 from mountd.reading.reader import Reader
 from mountd.stores.base import Buffer
@@ -55,9 +55,9 @@ class FileSystem:
             self._keep(entry)
         return entry
 
-    def children(self, inode: int, after: int, limit: int) -> list[Entry]:
-        """Up to `limit` entries of the directory `inode` whose inode is above `after`, ascending."""
-        return self._manifest.children(self._directory(inode), after, limit)
+    def children(self, inode: int, after: int, limit: int) -> list[Listed]:
+        """What a listing tells of up to `limit` children of the directory `inode` above the inode `after`, ascending."""
+        return self._manifest.listing(self._directory(inode), after, limit)
 
     def read_ready(self, inode: int, offset: int, size: int) -> list[Buffer] | None:
         """The bytes [offset, offset + size) as far as the file has them, or None if `read` must wait for them.
