@@ -36,9 +36,14 @@ def make_manifest(target: Path, files: int, *, in_folder: int = 1000, source: st
         manifest.executescript(_WRITE + schema.CREATE + "BEGIN;")
         manifest.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
         manifest.execute("INSERT INTO sources VALUES (0, ?)", (source,))
-        root = (ROOT, ROOT, b"", 1, 0, MTIME_NS, "", None, 0, None, 2, folders)
+        root = (ROOT, ROOT, b"", 1, 0, 0, "", None, 0, None, 2, folders)  # nobody dated it
         manifest.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", root)
         manifest.execute(_FOLDERS, {"count": folders, "each": in_folder, "files": files})
         manifest.execute(_FILES, {"count": files, "each": in_folder, "folders": folders})
         manifest.execute(schema.INDEX)
         manifest.execute("COMMIT")
+
+
+def file_path(number: int, in_folder: int = 1000) -> str:
+    """Where the file with this number, counted from 0, is in such a manifest."""
+    return f"{number // in_folder:06}/{number:08}.jpg"
