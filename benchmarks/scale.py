@@ -55,11 +55,20 @@ def measure(folder: Path, files: int, *, in_folder: int = 1000, walk_every: int 
     Raises:
         OSError: a name was missing or told twice.
     """
-    manifest, empty = folder / "manifest", folder / "empty"
-    make_manifest(manifest, files, in_folder=in_folder)
-    make_manifest(empty, 1)
-    with _mounted(empty, folder) as mount:
+    manifest = folder / "manifest"
+    make_manifest(manifest, 1)
+    with _mounted(manifest, folder) as mount:
         empty_bytes = own_bytes(mount.pid)
+    manifest.unlink()
+    make_manifest(manifest, files, in_folder=in_folder)
+    try:
+        return _measured(manifest, files, in_folder, walk_every, empty_bytes)
+    finally:
+        manifest.unlink()  # ten million entries are a gigabyte
+
+
+def _measured(manifest: Path, files: int, in_folder: int, walk_every: int, empty_bytes: int) -> Scale:
+    folder = manifest.parent
     with _mounted(manifest, folder) as first:
         mounted_bytes = own_bytes(first.pid)
         lookups_per_s = _rate(lambda: _look_up(first.root, files, in_folder))

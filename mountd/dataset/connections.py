@@ -20,6 +20,7 @@ from mountd.errors import ManifestError
 CONNECTIONS = 4  # two service threads answer metadata; a read now and then asks for a key
 CACHE_BYTES = 1 << 20
 _SETTINGS = f"PRAGMA cache_size = -{CACHE_BYTES >> 10}; PRAGMA mmap_size = 0; PRAGMA query_only = 1;"
+_COMPLAINTS = (sqlite3.Error, ValueError)  # the latter about a message that is no UTF-8, because it quotes the file
 
 Row = tuple[Any, ...]
 
@@ -39,8 +40,8 @@ class Connections:
         connection = self._idle.get()
         try:
             return connection.execute(query, values).fetchall()
-        except sqlite3.Error as error:
-            raise ManifestError(f"{self._path}: a damaged manifest ({error}); freeze the source again") from error
+        except _COMPLAINTS as error:
+            raise damaged(self._path, error) from error
         finally:
             self._idle.put(connection)
 
@@ -56,6 +57,11 @@ class Connections:
         try:
             connection = sqlite3.connect(address, uri=True, check_same_thread=False, isolation_level=None)
             connection.executescript(_SETTINGS)
-        except sqlite3.Error as error:
-            raise ManifestError(f"{self._path}: cannot be opened ({error}); freeze the source again") from error
+        except _COMPLAINTS as error:
+            raise damaged(self._path, error) from error
         return connection
+
+
+def damaged(path: Path, error: Exception) -> ManifestError:
+    """What to say of a manifest that does not hold what was written; SQLite quotes what it found, line breaks too."""
+    return ManifestError(f"{path}: a damaged manifest ({' '.join(str(error).split())}); freeze the source again")

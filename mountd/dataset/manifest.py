@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 from mountd.dataset import paths
-from mountd.dataset.connections import Connections
+from mountd.dataset.connections import Connections, damaged
 from mountd.dataset.schema import APPLICATION_ID, FORMAT_VERSION, ROOT, Digest, FrozenFile, ManifestSummary
 from mountd.dataset.writing import write_manifest
 from mountd.errors import ManifestError, MountdError, NotFoundError
@@ -72,7 +72,7 @@ class Manifest:
         try:
             self.digest, self.file_count, self.size_bytes = _checked(connections)
         except (KeyError, ValueError, TypeError) as error:
-            raise self._damaged(error) from error
+            raise damaged(path, error) from error
         rows = connections.rows("SELECT url FROM sources ORDER BY number")
         self.sources: tuple[str, ...] = tuple(url for (url,) in rows)
 
@@ -161,7 +161,7 @@ class Manifest:
         try:
             self._verify()
         except (TypeError, ValueError, AttributeError) as error:  # a column that holds another type than was written
-            raise self._damaged(error) from error
+            raise damaged(self._path, error) from error
 
     def _verify(self) -> None:
         digest, count, size_bytes, last = Digest(self.sources), 0, 0, ROOT
@@ -223,9 +223,6 @@ class Manifest:
     def _range(self, query: str, directory: Entry, after: int, limit: int) -> list[tuple[Any, ...]]:
         start, end = max(directory.first, after + 1), directory.first + directory.count
         return self._connections.rows(query, (start, min(end, start + limit))) if start < end else []
-
-    def _damaged(self, error: Exception) -> ManifestError:
-        return ManifestError(f"{self._path}: a damaged manifest ({error}); freeze the source again")
 
 
 def _checked(connections: Connections) -> tuple[str, int, int]:
