@@ -40,7 +40,6 @@ def make_manifest(target: Path, files: int, *, in_folder: int = 1000, source: st
         manifest.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", root)
         manifest.execute(_FOLDERS, {"count": folders, "each": in_folder, "files": files})
         manifest.execute(_FILES, {"count": files, "each": in_folder, "folders": folders})
-        manifest.execute(schema.INDEX)
         manifest.execute("COMMIT")
 
 
