@@ -14,7 +14,7 @@ from typing import TypeVar
 from cachetools import LRUCache
 
 from mountd.dataset.extents import FileKey
-from mountd.dataset.manifest import Entry, Manifest
+from mountd.dataset.manifest import Entry, Listed, Manifest
 from mountd.errors import BadInputError, MountdError, NotFoundError
 from mountd.reading.reader import Answer, Parts, Reader
 
@@ -59,9 +59,9 @@ class FileSystem:
             self._keep(entry)
         return entry
 
-    def children(self, inode: int, after: int, limit: int) -> list[Entry]:
-        """Up to `limit` entries of the directory `inode` whose inode is above `after`, ascending."""
-        return self._manifest.children(self._directory(inode), after, limit)
+    def children(self, inode: int, after: int, limit: int) -> list[Listed]:
+        """What a listing tells of up to `limit` children of the directory `inode` above the inode `after`, ascending."""
+        return self._manifest.listing(self._directory(inode), after, limit)
 
     def file(self, inode: int) -> FileKey:
         """The file with this inode, as caches and stores know it."""

@@ -1,35 +1,37 @@
 """A manifest: the frozen list of a dataset, read straight from its file.
 
-The file (format: `schema`, writing: `writing`) is opened immutable, with one connection for each thread that asks and no
-object kept for a file: mounting ten million entries costs what mounting ten costs. An inode is a row's id, so whoever
+The file (format: `schema`, writing: `writing`) is opened immutable and asked through a few connections (`connections`), with
+no object kept for a file: mounting ten million entries costs what mounting ten costs. An inode is a row's id, so whoever
 opens the same manifest later knows the same inodes.
 
 Invariants: nothing here writes; an `Entry` is a value and stays true for ever.
 """
 
-import os
-import sqlite3
 import struct
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Self
-from urllib.parse import quote
+from typing import Any, Self, cast
 
 from mountd.dataset import paths
+from mountd.dataset.connections import Connections, damaged
 from mountd.dataset.schema import APPLICATION_ID, FORMAT_VERSION, ROOT, Digest, FrozenFile, ManifestSummary
 from mountd.dataset.writing import write_manifest
 from mountd.errors import ManifestError, MountdError, NotFoundError
 
-__all__ = ["ROOT", "Entry", "FrozenFile", "Manifest", "ManifestSummary", "is_manifest", "write_manifest"]
+__all__ = ["ROOT", "Entry", "FrozenFile", "Listed", "Manifest", "ManifestSummary", "is_manifest", "write_manifest"]
 
 _HEADER_BYTES = 100
 _FOLDERS_KEPT = 4096
+_INODES = 1 << 63  # SQLite's integers end here, the kernel's do not
 _BY_NAME = "SELECT * FROM entries WHERE parent = ? AND name = ?"
 _BY_ID = "SELECT * FROM entries WHERE id = ?"
 _BY_RANGE = "SELECT * FROM entries WHERE id >= ? AND id < ? ORDER BY id"
+_LISTING = "SELECT id, name, directory, size, mtime_ns FROM entries WHERE id >= ? AND id < ? ORDER BY id"
+
+#: What a listing tells of one child: inode, name, 1 for a directory, size, mtime_ns. A plain row: a folder has many.
+Listed = tuple[int, bytes, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,24 +63,17 @@ def is_manifest(path: Path) -> bool:
 
 
 class Manifest:
-    """An open manifest; a context manager, safe to use from many threads.
+    """An open manifest; a context manager, safe to use from many threads."""
 
-    The lock protects the list of connections only; each connection is used by the thread that made it.
-    """
-
-    def __init__(self, path: Path, check: Callable[[sqlite3.Connection], dict[str, str]]) -> None:
-        self._path = path
-        self._local = threading.local()
-        self._lock = threading.Lock()
-        self._connections: list[sqlite3.Connection] = []
+    def __init__(self, path: Path, connections: Connections) -> None:
+        self._path, self._connections = path, connections
         # Every read of a file names its key, and files of one directory are read together.
         self._folder = lru_cache(_FOLDERS_KEPT)(self._folder_of)
-        with self._translated():
-            meta = check(self._connection())
-            rows = self._connection().execute("SELECT url FROM sources ORDER BY number").fetchall()
-            self.digest = meta["digest"]
-            self.file_count = int(meta["files"])
-            self.size_bytes = int(meta["size_bytes"])
+        try:
+            self.digest, self.file_count, self.size_bytes = _checked(connections)
+        except (KeyError, ValueError, TypeError) as error:
+            raise damaged(path, error) from error
+        rows = connections.rows("SELECT url FROM sources ORDER BY number")
         self.sources: tuple[str, ...] = tuple(url for (url,) in rows)
 
     @classmethod
@@ -93,7 +88,12 @@ class Manifest:
             raise NotFoundError(f"{path}: no such manifest; make one with `mountd freeze SOURCE -o {path}`")
         if not is_manifest(path):
             raise ManifestError(f"{path}: not a manifest; make one with `mountd freeze SOURCE -o FILE`")
-        return cls(path, _check)
+        connections = Connections(path)
+        try:
+            return cls(path, connections)
+        except ManifestError:
+            connections.close()
+            raise
 
     @property
     def path_of_file(self) -> Path:
@@ -102,18 +102,19 @@ class Manifest:
 
     def lookup(self, parent: int, name: bytes) -> Entry | None:
         """The entry `name` in the directory with inode `parent`."""
-        return self._one(_BY_NAME, (parent, name))
+        return self._one(_BY_NAME, (parent, name)) if 0 < parent < _INODES else None
 
     def entry(self, inode: int) -> Entry | None:
         """The entry with this inode."""
-        return self._one(_BY_ID, (inode,)) if 0 < inode < 1 << 63 else None
+        return self._one(_BY_ID, (inode,)) if 0 < inode < _INODES else None
 
     def children(self, directory: Entry, after: int = 0, limit: int = 1000) -> list[Entry]:
         """Up to `limit` children of `directory` whose inode is above `after`, ascending by inode and by name."""
-        start, end = max(directory.first, after + 1), directory.first + directory.count
-        with self._translated():
-            rows = self._connection().execute(_BY_RANGE, (start, min(end, start + limit))).fetchall()
-            return [_entry(row) for row in rows]
+        return [_entry(row) for row in self._range(_BY_RANGE, directory, after, limit)]
+
+    def listing(self, directory: Entry, after: int, limit: int) -> list[Listed]:
+        """As `children`, but only what a listing tells of each."""
+        return cast("list[Listed]", self._range(_LISTING, directory, after, limit))
 
     def path(self, entry: Entry) -> str:
         """Where `entry` is in the tree, without a leading `/`; the root is the empty string."""
@@ -157,6 +158,12 @@ class Manifest:
         Raises:
             ManifestError: naming the first thing that is wrong.
         """
+        try:
+            self._verify()
+        except (TypeError, ValueError, AttributeError) as error:  # a column that holds another type than was written
+            raise damaged(self._path, error) from error
+
+    def _verify(self) -> None:
         digest, count, size_bytes, last = Digest(self.sources), 0, 0, ROOT
         for path, entry in self.walk():
             self._check_entry(path, entry)
@@ -167,18 +174,14 @@ class Manifest:
                 count, size_bytes = count + 1, size_bytes + entry.size
             elif not entry.count:
                 digest.add_empty_directory(encoded)
-        (rows,) = self._connection().execute("SELECT count(*) FROM entries").fetchone()
+        ((rows,),) = self._connections.rows("SELECT count(*) FROM entries")
         found = (digest.hexdigest(), count, size_bytes, last)
         if found != (self.digest, self.file_count, self.size_bytes, rows):
             raise ManifestError(f"{self._path}: digest or counts do not match its entries; freeze the source again")
 
     def close(self) -> None:
-        """Close every connection; no thread may be inside a call."""
-        with self._lock:
-            connections, self._connections = self._connections, []
-        for connection in connections:
-            connection.close()
-        self._local = threading.local()
+        """Close the file; a call that comes later is an error."""
+        self._connections.close()
 
     def __enter__(self) -> Self:
         return self
@@ -213,47 +216,24 @@ class Manifest:
             yield from page
             after = page[-1].inode
 
-    def _one(self, query: str, values: tuple[Any, ...]) -> Entry | None:
-        with self._translated():
-            row = self._connection().execute(query, values).fetchone()
-            return _entry(row) if row else None
+    def _one(self, query: str, values: tuple[int, bytes] | tuple[int]) -> Entry | None:
+        rows = self._connections.rows(query, values)
+        return _entry(rows[0]) if rows else None
 
-    def _connection(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            address = f"file:{quote(os.fsencode(self._path))}?immutable=1&mode=ro"
-            connection = sqlite3.connect(address, uri=True, check_same_thread=False, isolation_level=None)
-            connection.executescript("PRAGMA cache_size = -2048; PRAGMA mmap_size = 0; PRAGMA query_only = 1;")
-            with self._lock:
-                self._connections.append(connection)
-            self._local.connection = connection
-        return connection
-
-    def _translated(self) -> "_Translated":
-        return _Translated(self._path)
+    def _range(self, query: str, directory: Entry, after: int, limit: int) -> list[tuple[Any, ...]]:
+        start, end = max(directory.first, after + 1), directory.first + directory.count
+        return self._connections.rows(query, (start, min(end, start + limit))) if start < end else []
 
 
-class _Translated:
-    """Turns SQLite's and our own parsing's complaints about a damaged file into one line."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, sqlite3.Error | TypeError | ValueError | KeyError):
-            raise ManifestError(f"{self._path}: a damaged manifest ({error}); freeze the source again") from error
-
-
-def _check(connection: sqlite3.Connection) -> dict[str, str]:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
+def _checked(connections: Connections) -> tuple[str, int, int]:
+    """(digest, files, bytes) of a manifest of our version."""
+    ((version,),) = connections.rows("PRAGMA user_version")
     if version != FORMAT_VERSION:
         raise ValueError(f"format {version}, and this version of Moorage reads format {FORMAT_VERSION}")
-    return dict(connection.execute("SELECT key, value FROM meta").fetchall())
+    meta: dict[str, str] = dict(connections.rows("SELECT key, value FROM meta"))
+    return meta["digest"], int(meta["files"]), int(meta["size_bytes"])
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:
-    inode, parent, name, directory, size, mtime_ns, etag, md5, source, key, first, count = row
-    return Entry(inode, parent, name, bool(directory), size, mtime_ns, etag, md5, source, key, first, count)
+    inode, parent, name, directory, *rest = row
+    return Entry(inode, parent, name, bool(directory), *rest)

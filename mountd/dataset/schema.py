@@ -5,8 +5,10 @@
     entries   one row a file or directory; the row's id is the inode
 
 Row 1 is the root. The children of one directory have contiguous ids in ascending order of name, so that `first` and
-`count` of a directory find them and an id is a position in a listing (`d_off`) that never moves. Names are BLOBs: a name is
-whatever bytes Linux allows. `key` is NULL where the key in the store equals the path in the tree, which is the rule.
+`count` of a directory find them and an id is a position in a listing (`d_off`) that never moves. Directories' children
+follow each other as the directories do, so the index `by_name` has the table's own order: both only grow at their ends
+while they are written, and nothing is sorted in a temporary file elsewhere. Names are BLOBs: a name is whatever bytes
+Linux allows. `key` is NULL where the key in the store equals the path in the tree, which is the rule.
 
 The digest covers the sources and, in the order of the tree, path, size, ETag, source and key of every file, and the path
 of every empty directory. Sources are in it because an ETag is a name within one store only: two servers that tell no ETag
@@ -30,8 +32,8 @@ CREATE TABLE entries (
     id INTEGER PRIMARY KEY, parent INTEGER NOT NULL, name BLOB NOT NULL, directory INTEGER NOT NULL,
     size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, etag TEXT NOT NULL, md5 BLOB,
     source INTEGER NOT NULL, key TEXT, first INTEGER NOT NULL, count INTEGER NOT NULL);
+CREATE UNIQUE INDEX by_name ON entries (parent, name);
 """
-INDEX = "CREATE UNIQUE INDEX by_name ON entries (parent, name);"
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,7 +184,6 @@ def _write(staging: sqlite3.Connection, whole: Path, sources: Sequence[str], sum
         manifest.executemany("INSERT INTO sources VALUES (?, ?)", enumerate(sources))
         manifest.executemany("INSERT INTO meta VALUES (?, ?)", _meta(summary))
         _number(staging, manifest)
-        manifest.execute(schema.INDEX)
         manifest.execute("COMMIT")
 
 

@@ -13,7 +13,6 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 
-from mountd.dataset.manifest import Entry
 from mountd.errors import MountdError
 from mountd.fuse import protocol
 from mountd.fuse.protocol import InitFlag, MalformedRequestError, Opcode, Owner, Request
@@ -22,8 +21,6 @@ from mountd.vfs import FileSystem
 
 _LOG = logging.getLogger(__name__)
 STATUS_ATTRIBUTE = b"user.mountd.status"
-# Positions in a listing: 1 is after '.', 2 after '..', and 2 + inode after that entry.
-_DOTS = 2
 
 Parts = Sequence[Buffer]
 Later = Callable[[Parts], None]
@@ -109,19 +106,16 @@ class Operations:
         plus = request.opcode == Opcode.READDIRPLUS
         offset, room_bytes = protocol.range_of(request)
         room_bytes = min(room_bytes, protocol.MAX_READ_BYTES)
-        limit = room_bytes // protocol.smallest_record_bytes(plus=plus) + 1
-        records = chain(self._dots(request.node, offset), self._records(request.node, offset, limit))
-        return [protocol.listing_answer(records, room_bytes, self._owner if plus else None)]
+        limit = room_bytes // protocol.smallest_record_bytes(plus=plus)
+        children = self._files.children(request.node, max(0, offset - protocol.DOTS), limit)
+        records = protocol.records_plus(children, self._owner) if plus else protocol.records(children)
+        return [protocol.listing_answer(chain(self._dots(request.node, offset, plus=plus), records), room_bytes)]
 
-    def _dots(self, node: int, offset: int) -> Iterator[tuple[int, bytes, Entry]]:
+    def _dots(self, node: int, offset: int, *, plus: bool) -> Iterator[bytes]:
         if offset < 1:
-            yield 1, b".", self._files.entry(node)
-        if offset < _DOTS:
-            yield _DOTS, b"..", self._files.entry(self._files.entry(node).parent)
-
-    def _records(self, node: int, offset: int, limit: int) -> Iterator[tuple[int, bytes, Entry]]:
-        for child in self._files.children(node, max(0, offset - _DOTS), limit):
-            yield child.inode + _DOTS, child.name, child
+            yield protocol.dot_record(b".", node, plus=plus)
+        if offset < protocol.DOTS:
+            yield protocol.dot_record(b"..", self._files.entry(node).parent, plus=plus)
 
     def _statfs(self, _: Request) -> Parts:
         return [protocol.statfs_answer(*self._files.totals)]

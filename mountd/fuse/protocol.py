@@ -8,11 +8,12 @@ Invariant: `parse` raises `MalformedRequestError` for bytes that are no request,
 
 import stat
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 
-from mountd.dataset.manifest import Entry
+from mountd.dataset.manifest import Entry, Listed
 
 BODY_LIMIT_BYTES = 8192  # no request to a read-only file system is longer; INIT and the longest name are far below
 MAX_READ_BYTES = 1 << 20
@@ -21,18 +22,28 @@ FOREVER_S = 86400 * 365  # the manifest cannot change, so neither can names and 
 
 _REQUEST = struct.Struct("<IIQQIIIHH")  # length, opcode, unique, node, uid, gid, pid, extension length, padding
 _ANSWER = struct.Struct("<IiQ")  # length, -errno, unique
-_ATTRIBUTES = struct.Struct("<6Q10I")
-_ENTRY = struct.Struct("<QQQQII")  # node, generation, entry seconds, attribute seconds, their nanoseconds
+_ATTRIBUTES = struct.Struct("<6Q3I28s")  # inode, size, blocks, three times' seconds, their nanoseconds, `_rest`
+_REST = struct.Struct("<7I")  # mode, links, uid, gid, device, block size, flags
+_ENTRY = struct.Struct("<Q32s")  # node, `_FOREVER`
 _GETATTR = struct.Struct("<QII")
 _OPEN = struct.Struct("<QII")
 _READ = struct.Struct("<QQIIQII")  # handle, offset, size, flags, lock owner, flags, padding
-_DIRENT = struct.Struct("<QQII")  # node, offset of the next, name length, type
+# One record of a listing: node, offset of the next, name length, type, name; a struct for each padded length of a name.
+_DIRENTS = tuple(struct.Struct(f"<QQII{padded}s") for padded in range(0, 264, 8))
+_DIRENTS_PLUS = tuple(
+    struct.Struct(_ENTRY.format + (_ATTRIBUTES.format + each.format).replace("<", "")) for each in _DIRENTS
+)
 _GETXATTR = struct.Struct("<II")
 _INIT_IN = struct.Struct("<IIII")  # major, minor, max_readahead, flags
 _INIT_OUT = struct.Struct("<IIIIHHIIHHII24x")
 _STATFS = struct.Struct("<5Q4I24x")
 _KEEP_CACHE, _CACHE_DIR = 1 << 1, 1 << 3
 _MAJOR, _MINOR = 7, 31
+# Generation 0, then how long a name and attributes hold, in seconds and nanoseconds.
+_FOREVER = struct.pack("<QQQII", 0, FOREVER_S, FOREVER_S, 0, 0)
+_TYPES = (stat.S_IFREG >> 12, stat.S_IFDIR >> 12)
+#: Positions in a listing: 1 is after '.', DOTS after '..', and DOTS + inode after that entry.
+DOTS = 2
 
 
 class Opcode(IntEnum):
@@ -174,28 +185,13 @@ def negotiate(request: Request, limits: Limits) -> tuple[bytes, int]:
 
 def attributes(entry: Entry, owner: Owner) -> bytes:
     """A fuse_attr: files 0444, directories 0555, all times the entry's own."""
-    mode = stat.S_IFDIR | 0o555 if entry.is_directory else stat.S_IFREG | 0o444
-    seconds, nanoseconds = divmod(max(0, entry.mtime_ns), 10**9)
-    blocks = -(-entry.size // 512)
-    return _ATTRIBUTES.pack(
-        entry.inode,
-        entry.size,
-        blocks,
-        *[seconds] * 3,
-        *[nanoseconds] * 3,
-        mode,
-        1,  # a directory with one link tells `find` and others not to count on link counts
-        owner.uid,
-        owner.gid,
-        0,
-        PAGE_BYTES,  # what Python's open() buffers; larger would turn small reads into large ones
-        0,
-    )
+    rest = _rest(owner)[entry.is_directory]
+    return _ATTRIBUTES.pack(entry.inode, *_sizes_and_times(entry.size, entry.mtime_ns), rest)
 
 
 def entry_answer(entry: Entry, owner: Owner) -> bytes:
     """A fuse_entry_out: name and attributes hold for ever."""
-    return _ENTRY.pack(entry.inode, 0, FOREVER_S, FOREVER_S, 0, 0) + attributes(entry, owner)
+    return _ENTRY.pack(entry.inode, _FOREVER) + attributes(entry, owner)
 
 
 def attributes_answer(entry: Entry, owner: Owner) -> bytes:
@@ -218,26 +214,69 @@ def xattr_size_answer(size_bytes: int) -> bytes:
     return _GETXATTR.pack(size_bytes, 0)
 
 
-def listing_answer(records: Iterable[tuple[int, bytes, Entry]], room_bytes: int, owner: Owner | None) -> bytes:
-    """As many records as fit of (offset of the next record, name, entry); with attributes (READDIRPLUS) if `owner`."""
-    out = bytearray()
-    for position, name, entry in records:
-        kind = stat.S_IFDIR if entry.is_directory else stat.S_IFREG
-        record = _DIRENT.pack(entry.inode, position, len(name), kind >> 12) + name
-        record += bytes(-len(record) % 8)
-        if owner is not None:
-            # Node 0: no lookup is counted for these two, and the kernel would not forget them.
-            dots = name in {b".", b".."}
-            record = (bytes(_ENTRY.size + _ATTRIBUTES.size) if dots else entry_answer(entry, owner)) + record
-        if len(out) + len(record) > room_bytes:
+def listing_answer(records: Iterable[bytes], room_bytes: int) -> bytes:
+    """The body of the answer to READDIR or READDIRPLUS: as many whole records as fit."""
+    parts = []
+    for record in records:
+        room_bytes -= len(record)
+        if room_bytes < 0:
             break
-        out += record
-    return bytes(out)
+        parts.append(record)
+    return b"".join(parts)
+
+
+def records(children: Iterable[Listed]) -> Iterator[bytes]:
+    """A fuse_dirent for each child."""
+    for inode, name, directory, _, _ in children:
+        yield _DIRENTS[len(name) + 7 >> 3].pack(inode, inode + DOTS, len(name), _TYPES[directory], name)
+
+
+def records_plus(children: Iterable[Listed], owner: Owner) -> Iterator[bytes]:
+    """A fuse_direntplus for each child: one struct a record, because this is where a walk of the tree spends its time."""
+    rest = _rest(owner)
+    for inode, name, directory, size, mtime_ns in children:
+        yield _DIRENTS_PLUS[len(name) + 7 >> 3].pack(
+            inode,
+            _FOREVER,
+            inode,
+            *_sizes_and_times(size, mtime_ns),
+            rest[directory],
+            inode,
+            inode + DOTS,
+            len(name),
+            _TYPES[directory],
+            name,
+        )
+
+
+def dot_record(name: bytes, inode: int, *, plus: bool) -> bytes:
+    """The record of '.' or '..'. With node 0, so that no lookup is counted: the kernel would not forget these two."""
+    head = bytes(_ENTRY.size + _ATTRIBUTES.size) if plus else b""
+    position = len(name)  # 1 or DOTS
+    return head + _DIRENTS[1].pack(inode, position, len(name), _TYPES[True], name)
 
 
 def smallest_record_bytes(*, plus: bool) -> int:
     """The least room one record takes: bounds how many entries can be asked for at once."""
-    return _DIRENT.size + 8 + (_ENTRY.size + _ATTRIBUTES.size if plus else 0)
+    return (_DIRENTS_PLUS if plus else _DIRENTS)[1].size
+
+
+def _sizes_and_times(size: int, mtime_ns: int) -> tuple[int, int, int, int, int, int, int, int]:
+    """Size, blocks, and the one time as a fuse_attr has it: three times its seconds, three times its nanoseconds."""
+    seconds, nanoseconds = divmod(max(0, mtime_ns), 10**9)
+    return size, -(-size // 512), seconds, seconds, seconds, nanoseconds, nanoseconds, nanoseconds
+
+
+@lru_cache(1)
+def _rest(owner: Owner) -> tuple[bytes, bytes]:
+    """What is the same for all files of an owner, and for all directories."""
+
+    def packed(mode: int) -> bytes:
+        # A directory with one link tells `find` and others not to count on link counts. The block size is what Python's
+        # open() buffers: larger would turn small reads into large ones.
+        return _REST.pack(mode, 1, owner.uid, owner.gid, 0, PAGE_BYTES, 0)
+
+    return packed(stat.S_IFREG | 0o444), packed(stat.S_IFDIR | 0o555)
 
 
 def _unpack(shape: struct.Struct, body: bytes) -> tuple[int, ...]:

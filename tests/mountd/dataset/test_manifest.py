@@ -26,6 +26,15 @@ def write(folder: Path, files: Iterable[FrozenFile], sources: list[str] | None =
     return target, write_manifest(target, SOURCES if sources is None else sources, files)
 
 
+def complaint_of(target: Path) -> str:
+    try:
+        with Manifest.open(target) as manifest:
+            manifest.verify()
+    except ManifestError as error:
+        return str(error)
+    return ""
+
+
 def without_conflicts(paths: Iterable[str]) -> list[str]:
     """The paths none of which is a folder of another."""
     kept = set(paths)
@@ -229,3 +238,17 @@ def test_a_torn_manifest_is_an_error_and_no_traceback_of_sqlite(tmp_path: Path) 
     target.write_bytes(data)
     with pytest.raises(ManifestError, match=str(target)), Manifest.open(target) as manifest:
         manifest.verify()
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_no_damage_to_a_manifest_is_more_than_one_line(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    target, _ = write(tmp_path_factory.mktemp("m"), [frozen(f"d{n % 7}/f{n:03}", key=f"k{n}") for n in range(60)])
+    whole = target.read_bytes()
+    torn = bytearray(whole)
+    for place in data.draw(st.lists(st.integers(100, len(torn) - 1), min_size=1, max_size=8)):
+        torn[place] = data.draw(st.integers(0, 255))
+    target.write_bytes(torn)
+    assert "\n" not in complaint_of(target)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mountd.dataset.manifest import ROOT, FrozenFile, Manifest, write_manifest
+from mountd.dataset.manifest import ROOT, Entry, FrozenFile, Manifest, write_manifest
 from mountd.errors import DataChangedError, MountdError, NotFoundError, StoreUnreachableError
 from mountd.fuse import protocol
 from mountd.fuse.operations import STATUS_ATTRIBUTE, Operations, Parts
@@ -142,6 +142,33 @@ def test_a_listing_pages_through_every_name_once(served: Served, room: int, plus
         names += [name for _, _, name in records]
         offset = records[-1][1]
     assert names == [b".", b"..", *(b"%04d" % n for n in range(300))]
+
+
+@given(
+    names=st.lists(st.binary(min_size=1, max_size=255), max_size=40),
+    sizes=st.integers(0, 1 << 62),
+    mtime_ns=st.integers(-(1 << 62), 1 << 62),
+    room=st.integers(408, 5000),  # from the largest record on; the kernel asks for a page at least
+)
+def test_a_listing_fills_its_room_with_whole_records_and_tells_what_a_lookup_tells(
+    names: list[bytes], sizes: int, mtime_ns: int, room: int
+) -> None:
+    owner = Owner(7, 8)
+    rows = [(n + 5, name, n % 2, sizes * (n % 2 == 0), mtime_ns) for n, name in enumerate(names)]
+    left = rows
+    while left:
+        body = protocol.listing_answer(protocol.records_plus(left, owner), room)
+        assert len(body) <= room
+        told, position = names_in(body, plus=True), 0
+        assert told == [(inode, inode + protocol.DOTS, name) for inode, name, *_ in left[: len(told)]]
+        for inode, name, directory, size, _ in left[: len(told)]:
+            entry = Entry(inode, ROOT, name, bool(directory), size, mtime_ns, "e", None, 0, None, 0, 0)
+            assert body[position : position + 128] == protocol.entry_answer(entry, owner)
+            position += 128 + (24 + len(name) + 7) // 8 * 8
+        left = left[len(told) :]
+        assert not left or position + 128 + (24 + len(left[0][1]) + 7) // 8 * 8 > room  # no more would have fitted
+    plain = protocol.listing_answer(protocol.records(rows), 1 << 20)
+    assert names_in(plain, plus=False) == [(inode, inode + protocol.DOTS, name) for inode, name, *_ in rows]
 
 
 def test_a_listing_goes_on_from_any_offset_it_ever_gave(served: Served) -> None:
