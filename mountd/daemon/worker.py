@@ -8,7 +8,7 @@ import time
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mountd import config
 from mountd.cache.base import ExtentCache
@@ -28,6 +28,9 @@ from mountd.reading.fetcher import Fetcher
 from mountd.reading.reader import EXTENT_BYTES, Reader
 from mountd.stores import registry
 from mountd.vfs import FileSystem
+
+if TYPE_CHECKING:
+    from mountd.fuse import libfuse
 
 _AHEAD_THREADS = 16
 _QUEUE_BYTES = 32 << 20
@@ -63,19 +66,27 @@ class Worker:
         self.ended = threading.Event()
         self.device_number = ""  # MAJ:MIN, once mounted
 
-    def mount(self) -> Driver:
+    def mount(self) -> "Driver | libfuse.Driver":
         """Mount, agree with the kernel and begin to serve."""
         settings = self.settings
         name = self.order.source or str(self.order.manifest)
-        device = mounting.mount(self.mountpoint, name, allow_other=settings.allow_other)
+        device = mounting.mount(self.mountpoint, name, allow_other=settings.allow_other, driver=settings.driver)
         entry = mounting.find(self.mountpoint)
         self.device_number = entry.device if entry is not None else ""
-        agreed = kernel.negotiate(device, Limits())
         owner = Owner(os.getuid(), os.getgid())
-        driver = Driver(device, Operations(self.files, owner, agreed, self.status_attribute), self.ended.set)
+        driver = self._by_libfuse(device, owner) if settings.driver == "pyfuse3" else self._native(device, owner)
         driver.start()
         mounting.set_read_ahead(self.device_number, settings.read_ahead_bytes)
         return driver
+
+    def _native(self, device: int, owner: Owner) -> Driver:
+        agreed = kernel.negotiate(device, Limits())
+        return Driver(device, Operations(self.files, owner, agreed, self.status_attribute), self.ended.set)
+
+    def _by_libfuse(self, device: int, owner: Owner) -> "libfuse.Driver":
+        from mountd.fuse import libfuse  # only here: it is an extra that a plain installation lacks
+
+        return libfuse.Driver(device, self.files, owner, self.status_attribute, self.ended.set)
 
     def status(self) -> dict[str, Any]:
         """What `mountd status --json` prints. None is a thing that this version does not measure."""
@@ -84,7 +95,7 @@ class Worker:
         return {
             "mountpoint": str(self.mountpoint),
             "source": self.order.source,
-            "driver": "native",
+            "driver": self.settings.driver,
             "supervisor_pid": None,
             "worker_pid": os.getpid(),
             "restarts": 0,

@@ -1,4 +1,4 @@
-"""A real mount, as programs see it. The clauses of docs/semantics.md are named by these tests."""
+"""A real mount, as programs see it, by either driver. The clauses of docs/semantics.md are named by these tests."""
 
 import errno
 import json
@@ -19,7 +19,7 @@ from mountd.dataset.manifest import FrozenFile, write_manifest
 from tests.support.content import content, make_tree
 from tests.support.mounts import ODD_NAMES, mounted, mounts_below
 
-pytestmark = pytest.mark.fuse
+pytestmark = [pytest.mark.fuse, pytest.mark.usefixtures("driver")]
 
 MIB = 1 << 20
 SIZES = {
@@ -42,10 +42,11 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", params=["auto", "always"])
 def mount(
-    request: pytest.FixtureRequest, tree: Path, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, driver: str, tree: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[client.Mount]:
     """The tree mounted twice: read in place, and through cache, fetcher and read-ahead."""
     with mounted(tmp_path_factory.mktemp("m"), tree, cache=request.param) as mount:
+        assert mount.status()["driver"] == driver
         yield mount
 
 

@@ -77,6 +77,7 @@ class TestMountPoint:
             client.start(manifest, tmp_path / "mnt")
         assert not list(records.runtime_folder().glob(f"mounts/{records.folder_of(tmp_path / 'mnt').name}*"))
 
+    @pytest.mark.usefixtures("driver")
     def test_a_dead_mount_is_named_and_unmount_cleans_it_up(self, manifest: Path, tmp_path: Path) -> None:
         mount = client.start(manifest, tmp_path / "mnt", lifeline=True)
         os.kill(mount.pid, signal.SIGKILL)
@@ -99,6 +100,7 @@ class TestMountPoint:
         assert mounts_below(tmp_path) == set()
 
 
+@pytest.mark.usefixtures("driver")
 class TestEnd:
     @pytest.fixture
     def mount(self, tmp_path: Path) -> Iterator[client.Mount]:

@@ -26,12 +26,13 @@ mountd mount "$SOURCE" "$PWD/mnt" --allow-other || echo "exit $?"
 """
 
 
-def test_a_user_mounts_reads_and_unmounts_without_root(tmp_path: Path) -> None:
+def test_a_user_mounts_reads_and_unmounts_without_root(tmp_path: Path, driver: str) -> None:
     tree = make_tree(tmp_path / "tree", {"a": 5000, "folder/b": 200_000})
     environment = {
         "PATH": f"{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin",
         "SOURCE": file_url(tree),
         "TREE": str(tree),
+        "MOORAGE_DRIVER": driver,
     }
     command, home = users.as_another_user(["bash", "-c", SESSION], tmp_path)
     done = subprocess.run(
