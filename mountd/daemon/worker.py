@@ -86,6 +86,7 @@ class Worker:
     def _by_libfuse(self, device: int, owner: Owner) -> "libfuse.Driver":
         from mountd.fuse import libfuse  # only here: it is an extra that a plain installation lacks
 
+        mounting.set_background(self.device_number, Limits())
         return libfuse.Driver(device, self.files, owner, self.status_attribute, self.ended.set)
 
     def status(self) -> dict[str, Any]:

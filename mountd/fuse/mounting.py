@@ -22,11 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mountd.errors import FuseUnavailableError, MountPointError
-from mountd.fuse.protocol import MAX_READ_BYTES, Owner
+from mountd.fuse.protocol import MAX_READ_BYTES, Limits, Owner
 
 DEVICE = Path("/dev/fuse")
 FS_TYPE = "fuse.moorage"
 _MOUNTINFO = Path("/proc/self/mountinfo")
+_CONNECTIONS = Path("/sys/fs/fuse/connections")
 _MTAB = Path("/etc/mtab")
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOATIME = 1, 2, 4, 1024
 _MNT_DETACH = 2
@@ -91,7 +92,7 @@ def resolve(mountpoint: Path) -> Path:
 
     `readlink` asks nothing of what is no symlink; `stat`, and so `Path.resolve`, would.
     """
-    path = _with_real_parent(Path(mountpoint))
+    path = _with_real_parent(mountpoint)
     for _ in range(_SYMLINKS):
         try:
             path = _with_real_parent(path.parent / path.readlink())
@@ -101,8 +102,9 @@ def resolve(mountpoint: Path) -> Path:
 
 
 def _with_real_parent(path: Path) -> Path:
-    absolute = Path(os.path.abspath(path))  # noqa: PTH100  # as in `resolve`
-    return Path(os.path.realpath(absolute.parent)) / absolute.name if absolute.name else absolute
+    if path.name in {"", ".."}:  # the name of a folder above, not of a mount
+        return Path(os.path.realpath(path))
+    return Path(os.path.realpath(path.parent)) / path.name
 
 
 def check(mountpoint: Path) -> Path:
@@ -179,7 +181,7 @@ def abort(device: str) -> None:
     """Make the kernel fail everything that waits on the mount with this MAJ:MIN; needs root or the mount's owner."""
     minor = device.partition(":")[2]
     with contextlib.suppress(OSError):  # the mount is gone, or fusectl is not mounted: closing the device does the same
-        Path(f"/sys/fs/fuse/connections/{minor}/abort").write_text("1")
+        (_CONNECTIONS / minor / "abort").write_text("1")
 
 
 def set_read_ahead(device: str, size_bytes: int) -> bool:
@@ -187,6 +189,20 @@ def set_read_ahead(device: str, size_bytes: int) -> bool:
     knob = Path(f"/sys/class/bdi/{device}/read_ahead_kb")
     try:
         knob.write_text(str(size_bytes // 1024))
+    except OSError:
+        return False
+    return True
+
+
+def set_background(device: str, limits: Limits) -> bool:
+    """Set how many reads the kernel may have in flight on the mount with this MAJ:MIN. True if it is so now.
+
+    For a driver that cannot say it when it agrees with the kernel; works where fusectl is mounted (systemd does that).
+    """
+    folder = _CONNECTIONS / device.partition(":")[2]
+    try:
+        (folder / "max_background").write_text(str(limits.max_background))
+        (folder / "congestion_threshold").write_text(str(limits.congestion_threshold))
     except OSError:
         return False
     return True
