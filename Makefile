@@ -16,6 +16,7 @@ AZURITE_VERSION := 3.35.0
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 TOOLS := .venv/.tools
+LIBFUSE := .venv/.libfuse
 BENCH := .venv/.bench
 BENCH_ARGS ?=
 AZURITE := .venv/azurite/.installed-$(AZURITE_VERSION)
@@ -24,15 +25,16 @@ AZURITE := .venv/azurite/.installed-$(AZURITE_VERSION)
 REQUIRE_FUSE := $(shell [ -r /dev/fuse ] && [ -w /dev/fuse ] && echo MOORAGE_REQUIRE_FUSE=1)
 
 # All that the goals need of the machine, so that one line names all that is missing.
-NEEDS := python fuse $(if $(filter setup test test-full,$(MAKECMDGOALS)),tests node) \
+NEEDS := python fuse $(if $(filter setup lint test test-full,$(MAKECMDGOALS)),libfuse) \
+	$(if $(filter setup test test-full,$(MAKECMDGOALS)),tests node) \
 	$(if $(filter azurite,$(STORE)),node) $(if $(filter bench,$(MAKECMDGOALS)),bench)
 
 help: ## list the targets
 	awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(INSTALLED) $(AZURITE) $(TOOLS) ## make .venv with all that tests and demo need
+setup: $(INSTALLED) $(LIBFUSE) $(AZURITE) $(TOOLS) ## make .venv with all that tests and demo need
 
-lint: $(INSTALLED) ## formatting, lint, types, layers, the house's own rules
+lint: $(INSTALLED) $(LIBFUSE) ## formatting, lint, types, layers, the house's own rules
 	echo "lint: ruff check"
 	$(BIN)/ruff check --quiet .
 	echo "lint: ruff format"
@@ -48,7 +50,7 @@ test: lint $(AZURITE) $(TOOLS) ## lint, and all tests but the long ones
 	echo "test: pytest"
 	$(REQUIRE_FUSE) $(BIN)/pytest -q -m "not full"
 
-test-full: $(INSTALLED) $(AZURITE) $(TOOLS) $(BENCH) ## the long tests
+test-full: $(INSTALLED) $(LIBFUSE) $(AZURITE) $(TOOLS) $(BENCH) ## the long tests
 	echo "test-full: pytest"
 	$(REQUIRE_FUSE) $(BIN)/pytest -q -m full
 
@@ -70,6 +72,13 @@ $(INSTALLED): pyproject.toml .ci/system-packages
 
 $(TOOLS): .ci/system-packages | $(INSTALLED)
 	.ci/system-packages tests
+	touch $@
+
+# PyPI has pyfuse3 as source only: it is compiled here. What runs without it (make demo, make bench) does not wait for it.
+$(LIBFUSE): pyproject.toml .ci/system-packages | $(INSTALLED)
+	.ci/system-packages libfuse
+	echo "setup: pip install -e '.[fuse]'"
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-input -e '.[fuse]' </dev/null
 	touch $@
 
 $(BENCH): pyproject.toml .ci/system-packages | $(INSTALLED)

@@ -51,9 +51,9 @@ _STATUS_TIMEOUT_S = 10.0
 _END_TIMEOUT_S = 10.0
 
 
-def why_no_fuse() -> str | None:
-    """Why no mount can be made here, in one line with the remedy; None if one can."""
-    return mounting.why_not()
+def why_no_fuse(driver: str = "native") -> str | None:
+    """Why no mount can be made here by this driver, in one line with the remedy; None if one can."""
+    return mounting.why_not(driver)
 
 
 class Mount:
@@ -133,7 +133,7 @@ def start(
         MountPointError: this mount point cannot be used.
         MountdError: as the manifest, stores and settings raise it.
     """
-    reason = why_no_fuse()
+    reason = why_no_fuse((settings or {}).get("driver", "native"))
     if reason is not None:
         raise FuseUnavailableError(f"{mountpoint}: cannot mount: {reason}; or download, which needs no FUSE")
     order = Order(

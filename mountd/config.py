@@ -22,6 +22,7 @@ from mountd.errors import BadInputError, NotFoundError
 from mountd.units import format_duration, format_size, parse_duration, parse_size
 
 CacheMode = Literal["auto", "always", "off"]
+DriverName = Literal["native", "pyfuse3"]
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _KIB: Final = 1024
@@ -45,6 +46,7 @@ class Settings:
     read_deadline_s: float
     read_ahead_bytes: int
     allow_other: bool
+    driver: DriverName
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +234,12 @@ def _mode(text: str) -> CacheMode:
     return cast("CacheMode", text)
 
 
+def _driver(text: str) -> DriverName:
+    if text not in {"native", "pyfuse3"}:
+        raise BadInputError(f"{text!r} is neither native nor pyfuse3")
+    return cast("DriverName", text)
+
+
 def _truth(text: str) -> bool:
     known = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
     if text.lower() not in known:
@@ -365,4 +373,13 @@ FIELDS: Final = (
         "SIZE",
     ),
     Field("allow_other", "allow_other", "Let other users read the mount.", _truth, _exact, lambda _, __: False),
+    Field(
+        "driver",
+        "driver",
+        "What speaks FUSE: native, or pyfuse3, the slower fallback on libfuse (pip install 'moorage[fuse]').",
+        _driver,
+        str,
+        lambda _, __: "native",
+        "native|pyfuse3",
+    ),
 )

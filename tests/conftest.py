@@ -24,6 +24,14 @@ def azurite() -> Iterator[Azurite]:
         yield server
 
 
+@pytest.fixture(scope="module", params=["native", "pyfuse3"])
+def driver(request: pytest.FixtureRequest) -> Iterator[str]:
+    """What speaks FUSE for every mount of a test, which runs once with each of the two."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MOORAGE_DRIVER", request.param)
+        yield request.param
+
+
 @pytest.fixture(autouse=True)
 def nothing_is_left(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """After each test: no warning of ours but in a test that `warns`, and no mount below its folder."""

@@ -48,7 +48,7 @@ def mount(
     loaded = settings.load(flags).settings
     given = Path(source)
     ours = is_manifest(given)
-    reason = client.why_no_fuse()
+    reason = client.why_no_fuse(loaded.driver)
     if reason is None and not ours:
         given = frozen_source(source, credential, loaded)
     try:
@@ -123,7 +123,8 @@ def _line(row: dict[str, Any]) -> str:
     return (
         f"{row['mountpoint']}: {row['files']} files, {format_size(row['bytes'])} of {row['source']}; "
         f"read {format_size(reads['bytes'])} in {reads['count']}, fetched {format_size(fetch['bytes'])} in "
-        f"{fetch['requests']}, cache {cache['hits']} hits, {cache['misses']} misses; up {row['uptime_s']:.0f} s"
+        f"{fetch['requests']}, cache {cache['hits']} hits, {cache['misses']} misses; "
+        f"driver {row['driver']}, up {row['uptime_s']:.0f} s"
     )
 
 

@@ -38,6 +38,8 @@ from mountd.vfs import FileSystem
 if TYPE_CHECKING:
     from array import array
 
+    from mountd.fuse import libfuse
+
 # Shares of the memory budget: what may wait for the disk, and what one stream may have read ahead.
 _QUEUE_SHARE, _WINDOW_SHARE = 8, 4
 _STATUS_ATTRIBUTE_BYTES = 2048
@@ -76,19 +78,28 @@ class Worker:
         self.device_number = ""  # MAJ:MIN, once mounted
         self.plan_mode = 0o666 if self.settings.allow_other else 0o600
 
-    def mount(self) -> Driver:
+    def mount(self) -> "Driver | libfuse.Driver":
         """Mount, agree with the kernel and begin to serve."""
         settings = self.settings
         name = self.order.source or str(self.order.manifest)
-        device = mounting.mount(self.mountpoint, name, allow_other=settings.allow_other)
+        device = mounting.mount(self.mountpoint, name, allow_other=settings.allow_other, driver=settings.driver)
         entry = mounting.find(self.mountpoint)
         self.device_number = entry.device if entry is not None else ""
-        agreed = kernel.negotiate(device, Limits())
         owner = Owner(os.getuid(), os.getgid())
-        driver = Driver(device, Operations(self.files, owner, agreed, self.status_attribute), self.ended.set)
+        driver = self._by_libfuse(device, owner) if settings.driver == "pyfuse3" else self._native(device, owner)
         driver.start()
         mounting.set_read_ahead(self.device_number, settings.read_ahead_bytes)
         return driver
+
+    def _native(self, device: int, owner: Owner) -> Driver:
+        agreed = kernel.negotiate(device, Limits())
+        return Driver(device, Operations(self.files, owner, agreed, self.status_attribute), self.ended.set)
+
+    def _by_libfuse(self, device: int, owner: Owner) -> "libfuse.Driver":
+        from mountd.fuse import libfuse  # only here: it is an extra that a plain installation lacks
+
+        mounting.set_background(self.device_number, Limits())
+        return libfuse.Driver(device, self.files, owner, self.status_attribute, self.ended.set)
 
     def follow(self, order: "array[int]", digest: str) -> None:
         """Fetch along `order`, inodes of files in the order in which they will be read.
@@ -134,7 +145,7 @@ class Worker:
         return {
             "mountpoint": str(self.mountpoint),
             "source": self.order.source,
-            "driver": "native",
+            "driver": self.settings.driver,
             "supervisor_pid": None,
             "worker_pid": os.getpid(),
             "restarts": 0,

@@ -22,14 +22,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mountd.errors import FuseUnavailableError, MountPointError
-from mountd.fuse.protocol import MAX_READ_BYTES, Owner
+from mountd.fuse.protocol import MAX_READ_BYTES, Limits, Owner
 
 DEVICE = Path("/dev/fuse")
 FS_TYPE = "fuse.moorage"
 _MOUNTINFO = Path("/proc/self/mountinfo")
+_CONNECTIONS = Path("/sys/fs/fuse/connections")
+_MTAB = Path("/etc/mtab")
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOATIME = 1, 2, 4, 1024
 _MNT_DETACH = 2
 _HELPER_TIMEOUT_S = 20
+_SYMLINKS = 40  # one after the other; the kernel follows no more either
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ class MountEntry:
     source: str
 
 
-def why_not() -> str | None:
+def why_not(driver: str = "native") -> str | None:
     """Why this process cannot mount, in one line with the remedy; None if it can."""
     if sys.platform != "linux":
         return f"FUSE mounts need Linux, and this is {sys.platform}"
@@ -50,11 +53,8 @@ def why_not() -> str | None:
         return "/dev/fuse is missing: load the module (modprobe fuse), or start the container with --device /dev/fuse"
     if not os.access(DEVICE, os.R_OK | os.W_OK):
         return f"/dev/fuse may not be opened by this user: chmod 666 {DEVICE}, or run as root"
-    if os.geteuid() != 0 and shutil.which("fusermount3") is None:
-        return "fusermount3 is missing, and only root mounts without it: apt-get install fuse3"
-    if os.geteuid() == 0 and not _has_sys_admin():
-        return "root lacks CAP_SYS_ADMIN here: start the container with --cap-add SYS_ADMIN"
-    return None
+    reason = _why_not_root() if os.geteuid() == 0 else _why_no_helper()
+    return _why_no_pyfuse3() if reason is None and driver == "pyfuse3" else reason
 
 
 def mounts() -> list[MountEntry]:
@@ -88,9 +88,23 @@ def end(mountpoint: Path, device: str, *, lazy: bool) -> None:
 
 
 def resolve(mountpoint: Path) -> Path:
-    """An absolute path without symlinks; the last name is not touched, because a dead mount cannot be."""
-    absolute = Path(os.path.abspath(mountpoint))  # noqa: PTH100  # Path.resolve would stat the mount itself
-    return Path(os.path.realpath(absolute.parent)) / absolute.name if absolute.name else absolute
+    """An absolute path without symlinks; the mount itself is not asked for anything, because it may be dead or hang.
+
+    `readlink` asks nothing of what is no symlink; `stat`, and so `Path.resolve`, would.
+    """
+    path = _with_real_parent(mountpoint)
+    for _ in range(_SYMLINKS):
+        try:
+            path = _with_real_parent(path.parent / path.readlink())
+        except OSError:  # no symlink: the usual end
+            break
+    return path
+
+
+def _with_real_parent(path: Path) -> Path:
+    if path.name in {"", ".."}:  # the name of a folder above, not of a mount
+        return Path(os.path.realpath(path))
+    return Path(os.path.realpath(path.parent)) / path.name
 
 
 def check(mountpoint: Path) -> Path:
@@ -124,14 +138,14 @@ def is_dead(mountpoint: Path) -> bool:
     return False
 
 
-def mount(mountpoint: Path, source: str, *, allow_other: bool) -> int:
+def mount(mountpoint: Path, source: str, *, allow_other: bool, driver: str = "native") -> int:
     """Mount and return the open device; the kernel's INIT waits on it.
 
     Raises:
         FuseUnavailableError: this user or machine cannot mount.
         MountPointError: the kernel refused this mount point.
     """
-    reason = why_not()
+    reason = why_not(driver)
     if reason is not None:
         raise FuseUnavailableError(
             f"{mountpoint}: cannot mount: {reason}; or use `mountd download`, which needs no FUSE"
@@ -167,7 +181,7 @@ def abort(device: str) -> None:
     """Make the kernel fail everything that waits on the mount with this MAJ:MIN; needs root or the mount's owner."""
     minor = device.partition(":")[2]
     with contextlib.suppress(OSError):  # the mount is gone, or fusectl is not mounted: closing the device does the same
-        Path(f"/sys/fs/fuse/connections/{minor}/abort").write_text("1")
+        (_CONNECTIONS / minor / "abort").write_text("1")
 
 
 def set_read_ahead(device: str, size_bytes: int) -> bool:
@@ -175,6 +189,20 @@ def set_read_ahead(device: str, size_bytes: int) -> bool:
     knob = Path(f"/sys/class/bdi/{device}/read_ahead_kb")
     try:
         knob.write_text(str(size_bytes // 1024))
+    except OSError:
+        return False
+    return True
+
+
+def set_background(device: str, limits: Limits) -> bool:
+    """Set how many reads the kernel may have in flight on the mount with this MAJ:MIN. True if it is so now.
+
+    For a driver that cannot say it when it agrees with the kernel; works where fusectl is mounted (systemd does that).
+    """
+    folder = _CONNECTIONS / device.partition(":")[2]
+    try:
+        (folder / "max_background").write_text(str(limits.max_background))
+        (folder / "congestion_threshold").write_text(str(limits.congestion_threshold))
     except OSError:
         return False
     return True
@@ -258,6 +286,33 @@ def _parse(line: str) -> MountEntry:
 def _unescape(field: str) -> str:
     """The kernel writes blanks, tabs, newlines, backslashes, and in sources `#`, as three octal digits."""
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
+
+
+def _why_not_root() -> str | None:
+    if not _has_sys_admin():
+        return "root lacks CAP_SYS_ADMIN here: start the container with --cap-add SYS_ADMIN"
+    return None
+
+
+def _why_no_helper() -> str | None:
+    if shutil.which("fusermount3") is None:
+        return "fusermount3 is missing, and only root mounts without it: apt-get install fuse3"
+    if not _MTAB.exists():
+        return (
+            f"{_MTAB} is missing, and fusermount3 unmounts nothing without it: as root, ln -s /proc/self/mounts {_MTAB}"
+        )
+    return None
+
+
+def _why_no_pyfuse3() -> str | None:
+    try:
+        from mountd.fuse import libfuse  # noqa: F401  # with all that it needs, libfuse too
+    except ImportError as error:
+        return (
+            f"the driver pyfuse3 cannot be loaded ({error}): apt-get install gcc pkg-config libfuse3-dev python3-dev, "
+            "then pip install 'moorage[fuse]'"
+        )
+    return None
 
 
 def _has_sys_admin() -> bool:

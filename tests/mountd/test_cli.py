@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from mountd import client
 from mountd.cli import helper_arguments
+from mountd.errors import FuseUnavailableError
+from mountd.freeze import FreezeSource, freeze
 from mountd.fuse import mounting
 from mountd.stores.registry import file_url
 from tests.support.azurite import Azurite
@@ -63,13 +66,15 @@ def mountd(environment: dict[str, str], tmp_path: Path) -> Iterator[Command]:
 
 
 @pytest.mark.fuse
-def test_a_folder_is_mounted_asked_and_unmounted(mountd: Command, tree: Path) -> None:
-    assert mountd("mount", file_url(tree), mountd.mountpoint).returncode == 0
+@pytest.mark.parametrize("driver", ["native", "pyfuse3"])
+def test_a_folder_is_mounted_asked_and_unmounted(mountd: Command, tree: Path, driver: str) -> None:
+    assert mountd("mount", file_url(tree), mountd.mountpoint, "--driver", driver).returncode == 0
     assert subprocess.run(["diff", "-r", tree, mountd.mountpoint], check=False).returncode == 0
     status = json.loads(mountd("status", mountd.mountpoint, "--json").stdout)
-    assert (status["files"], status["bytes"], status["driver"]) == (3, 3_005_000, "native")
+    assert (status["files"], status["bytes"], status["driver"]) == (3, 3_005_000, driver)
     assert status["source"] == file_url(tree)
     assert str(mountd.mountpoint) in mountd("status").stdout
+    assert f"driver {driver}" in mountd("status", mountd.mountpoint).stdout
     done = mountd("unmount", mountd.mountpoint)
     assert (done.returncode, done.stderr) == (0, "")
     assert "no mount of Moorage" in mountd.fails(4, "unmount", mountd.mountpoint)
@@ -181,7 +186,63 @@ def test_bad_settings_name_where_they_come_from(mountd: Command, tree: Path) -> 
     place = (file_url(tree), mountd.mountpoint)
     assert "--memory" in mountd.fails(3, "mount", *place, "--memory", "lots")
     assert "MOORAGE_CACHE" in mountd.fails(3, "mount", *place, MOORAGE_CACHE="sometimes")
+    assert "--driver: 'kernel' is neither native nor pyfuse3" in mountd.fails(3, "mount", *place, "--driver", "kernel")
     assert mountd("mount", *place, "--no-such-flag").returncode == 2
+
+
+@pytest.mark.fuse
+def test_pyfuse3_may_have_as_many_reads_in_flight_where_the_kernel_can_be_told(mountd: Command, tree: Path) -> None:
+    script = """
+        set -eu
+        mountpoint -q /sys/fs/fuse/connections || mount -t fusectl fusectl /sys/fs/fuse/connections
+        mountd mount "$0" "$1" --driver pyfuse3
+        cat /sys/fs/fuse/connections/"$(mountpoint -d "$1" | cut -d: -f2)"/{max_background,congestion_threshold}
+        mountd unmount "$1"
+    """
+    command = ["unshare", "-m", "--propagation", "private", "bash", "-c", script, file_url(tree)]
+    environment = {**mountd.environment, "PATH": f"{MOUNTD.parent}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        [*command, mountd.mountpoint], env=environment, capture_output=True, text=True, check=False, timeout=100
+    )
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["256", "192"], "")
+
+
+@pytest.fixture
+def no_pyfuse3(mountd: Command, tmp_path: Path) -> Path:
+    """Every process finds a pyfuse3 that cannot be imported; the file that is returned is there after the first try."""
+    tried = tmp_path / "tried"
+    (tmp_path / "poison").mkdir()
+    (tmp_path / "poison" / "pyfuse3.py").write_text(f"open({str(tried)!r}, 'w'); raise ImportError('none here')")
+    mountd.environment["PYTHONPATH"] = str(tmp_path / "poison")
+    return tried
+
+
+@pytest.mark.fuse
+def test_a_missing_pyfuse3_is_one_line_that_says_what_to_install(
+    mountd: Command, tree: Path, no_pyfuse3: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = mountd.fails(7, "mount", file_url(tree), mountd.mountpoint, "--driver", "pyfuse3")
+    assert "none here" in line
+    assert "pip install 'moorage[fuse]'" in line
+    assert no_pyfuse3.exists()
+    assert not mountd.mountpoint.exists()
+    freeze([FreezeSource(file_url(tree))], tree.parent / "m")
+    monkeypatch.setenv("PYTHONPATH", mountd.environment["PYTHONPATH"])
+    monkeypatch.setenv("MOORAGE_DRIVER", "pyfuse3")  # which this process does not look at, but the worker does
+    with pytest.raises(FuseUnavailableError, match=r"none here.*moorage\[fuse\]"):
+        client.start(tree.parent / "m", mountd.mountpoint, lifeline=True)
+    assert mounting.find(mountd.mountpoint) is None
+
+
+@pytest.mark.fuse
+def test_nothing_imports_pyfuse3_unless_it_is_asked_for(mountd: Command, tree: Path, no_pyfuse3: Path) -> None:
+    manifest = tree.parent / "m"
+    assert mountd("freeze", file_url(tree), "-o", manifest).returncode == 0
+    assert mountd("doctor").returncode == 0
+    assert mountd("mount", manifest, mountd.mountpoint).returncode == 0
+    assert subprocess.run(["diff", "-r", tree, mountd.mountpoint], check=False).returncode == 0
+    assert mountd("unmount", mountd.mountpoint).returncode == 0
+    assert not no_pyfuse3.exists()
 
 
 @pytest.mark.fuse

@@ -122,6 +122,7 @@ def test_a_file_named_but_missing_is_an_error_and_one_named_replaces_the_usual_o
         ("cache", "sometimes", "'sometimes' is none of auto, always, off"),
         ("read_deadline", "0", "'0' is 0s, and must be between 1s and 24h"),
         ("read_ahead", "1TiB", "'1TiB' is 1 TiB, and must be between 4 KiB and 64 MiB"),
+        ("driver", "libfuse", "'libfuse' is neither native nor pyfuse3"),
         ("allow_other", "maybe", "'maybe' is neither true nor false"),
         ("cache_dir", " ", "' ' is not a folder"),
         ("cache_dir", "~nobody-here/x", "is not a folder that can be found"),

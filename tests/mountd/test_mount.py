@@ -1,11 +1,14 @@
-"""A real mount, as programs see it. The clauses of docs/semantics.md are named by these tests."""
+"""A real mount, as programs see it, by either driver. The clauses of docs/semantics.md are named by these tests."""
 
+import ctypes
 import errno
 import json
 import mmap
 import os
+import platform
 import random
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,9 +22,10 @@ from mountd.dataset.manifest import FrozenFile, write_manifest
 from tests.support.content import content, make_tree
 from tests.support.mounts import ODD_NAMES, mounted, mounts_below
 
-pytestmark = pytest.mark.fuse
+pytestmark = [pytest.mark.fuse, pytest.mark.usefixtures("driver")]
 
 MIB = 1 << 20
+GETDENTS64 = 217 if platform.machine() == "x86_64" else 61
 SIZES = {
     "zero": 0,
     "one": 1,
@@ -42,10 +46,11 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", params=["auto", "always"])
 def mount(
-    request: pytest.FixtureRequest, tree: Path, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, driver: str, tree: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[client.Mount]:
     """The tree mounted twice: read in place, and through cache, fetcher and read-ahead."""
     with mounted(tmp_path_factory.mktemp("m"), tree, cache=request.param) as mount:
+        assert mount.status()["driver"] == driver
         yield mount
 
 
@@ -109,6 +114,29 @@ def test_a_long_listing_has_every_name_once(mount: client.Mount) -> None:
         names = [entry.name for entry in entries]
     assert sorted(names) == [f"{n:05}" for n in range(3000)]
     assert len(set(names)) == len(names)
+
+
+def test_a_listing_goes_on_from_wherever_its_reader_was(mount: client.Mount) -> None:
+    descriptor = os.open(mount.mountpoint / "many", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        records = list(rest_of_listing(descriptor))
+        assert sorted(name for _, name in records) == [b".", b"..", *(b"%05d" % n for n in range(3000))]
+        for place in (0, 1, 2, 63, 64, 1500, 2999, len(records) - 1):
+            os.lseek(descriptor, records[place][0], os.SEEK_SET)
+            assert list(rest_of_listing(descriptor)) == records[place + 1 :]
+    finally:
+        os.close(descriptor)
+
+
+def rest_of_listing(descriptor: int) -> Iterator[tuple[int, bytes]]:
+    """Yield (offset of the next, name) by getdents64, which os.scandir hides."""
+    buffer = ctypes.create_string_buffer(1 << 15)
+    while (filled := ctypes.CDLL(None).syscall(GETDENTS64, descriptor, buffer, len(buffer))) > 0:
+        start = 0
+        while start < filled:
+            _, following, length, _ = struct.unpack_from("<QqHB", buffer, start)
+            yield following, buffer.raw[start + 19 : start + length].split(b"\0")[0]
+            start += length
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,7 @@ class TestMountPoint:
             client.start(manifest, tmp_path / "mnt")
         assert not list(records.runtime_folder().glob(f"mounts/{records.folder_of(tmp_path / 'mnt').name}*"))
 
+    @pytest.mark.usefixtures("driver")
     def test_a_dead_mount_is_named_and_unmount_cleans_it_up(self, manifest: Path, tmp_path: Path) -> None:
         mount = client.start(manifest, tmp_path / "mnt", lifeline=True)
         os.kill(mount.pid, signal.SIGKILL)
@@ -89,6 +90,18 @@ class TestMountPoint:
         assert client.mounts() == [] or all(record.mountpoint != tmp_path / "mnt" for record in client.mounts())
         mount.stop()
 
+    def test_a_symlink_names_the_same_mount_whoever_uses_it(self, manifest: Path, tmp_path: Path) -> None:
+        (tmp_path / "mnt").mkdir()
+        (tmp_path / "link").symlink_to("mnt")
+        (tmp_path / "link to link").symlink_to(tmp_path / "link")
+        for made_by in ("mnt", "link to link"):
+            with client.start(manifest, tmp_path / made_by, lifeline=True) as mount:
+                for name in ("mnt", "link", "link to link"):
+                    assert client.status(tmp_path / name)["worker_pid"] == mount.pid
+                self.refused(manifest, tmp_path / "mnt", "mounted there already")
+                assert client.stop(tmp_path / "link") is False
+                assert mounting.find(tmp_path / "mnt") is None
+
     def test_missing_is_made(self, manifest: Path, tmp_path: Path) -> None:
         with client.start(manifest, tmp_path / "not/there/yet", lifeline=True) as mount:
             assert [each.name for each in mount.mountpoint.iterdir()] == ["a"]
@@ -99,6 +112,7 @@ class TestMountPoint:
         assert mounts_below(tmp_path) == set()
 
 
+@pytest.mark.usefixtures("driver")
 class TestEnd:
     @pytest.fixture
     def mount(self, tmp_path: Path) -> Iterator[client.Mount]:

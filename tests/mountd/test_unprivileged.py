@@ -1,11 +1,13 @@
 """Mounting as a user who is not root, through fusermount3."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from mountd.fuse import mounting
 from mountd.stores.registry import file_url
 from tests.support import users
 from tests.support.content import make_tree
@@ -19,6 +21,7 @@ mkdir mnt
 mountd mount "$SOURCE" "$PWD/mnt"
 diff -r "$TREE" mnt
 stat -c "%u %a" mnt/a
+mountd status mnt | grep -o "driver [a-z0-9]*"
 grep -c "$PWD/mnt .* fuse.moorage" /proc/self/mountinfo
 mountd unmount mnt
 grep -c "$PWD/mnt .* fuse.moorage" /proc/self/mountinfo || true
@@ -26,21 +29,22 @@ mountd mount "$SOURCE" "$PWD/mnt" --allow-other || echo "exit $?"
 """
 
 
-def test_a_user_mounts_reads_and_unmounts_without_root(tmp_path: Path) -> None:
+def test_a_user_mounts_reads_and_unmounts_without_root(tmp_path: Path, driver: str) -> None:
     tree = make_tree(tmp_path / "tree", {"a": 5000, "folder/b": 200_000})
     environment = {
         "PATH": f"{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin",
         "SOURCE": file_url(tree),
         "TREE": str(tree),
+        "MOORAGE_DRIVER": driver,
     }
     command, home = users.as_another_user(["bash", "-c", SESSION], tmp_path)
     done = subprocess.run(
         command, env={**environment, **home}, capture_output=True, text=True, check=False, timeout=100
     )
     lines = done.stdout.splitlines()
-    assert lines[:3] == [f"{users.uid()} 444", "1", "0"], done
-    if lines[3:]:  # unless this machine's /etc/fuse.conf allows it
-        assert lines[3:] == ["exit 7"]
+    assert lines[:4] == [f"{users.uid()} 444", f"driver {driver}", "1", "0"], done
+    if lines[4:]:  # unless this machine's /etc/fuse.conf allows it
+        assert lines[4:] == ["exit 7"]
         assert "user_allow_other" in done.stderr
 
 
@@ -69,3 +73,15 @@ def test_any_name_may_be_a_mount_point_without_root(tmp_path: Path) -> None:
         command, env={**environment, **home}, capture_output=True, text=True, check=False, timeout=100
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "all\n", "")
+
+
+def test_a_missing_mtab_is_named_before_a_mount_is_made_that_could_not_be_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: users.NOBODY)
+    monkeypatch.setattr(mounting, "_MTAB", tmp_path / "mtab")
+    reason = mounting.why_not()
+    assert reason is not None
+    assert f"ln -s /proc/self/mounts {tmp_path / 'mtab'}" in reason
+    (tmp_path / "mtab").symlink_to("/proc/self/mounts")
+    assert mounting.why_not() is None
