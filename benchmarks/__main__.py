@@ -81,7 +81,7 @@ def _table(
             freeze(server, container)
         for run in range(1, runs + 1):
             for row in wanted:
-                for tool in rows.tools(row, options.tools):
+                for tool in rows.tools(row, options.tools, run):
                     what = f"run {run} of {runs}: {row.name} on {tool}"
                     taking.attempt(what, rows.take(server, row, tool, sizes, folder / "mount", run))
 
