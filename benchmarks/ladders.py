@@ -1,7 +1,7 @@
-"""How cost grows: a few workloads at several latencies, and listings of several numbers of files. One run each.
+"""How cost grows: a few workloads at several latencies, and listings of several numbers of files. One run each, but of mounts.
 
-A rung's latency has a server of its own. The files that are only listed do not exist: `walk` reads no byte of one. The last
-rung of files is a manifest alone, made without a listing (`manifests`), as nobody would wait for one here.
+A rung's latency has a server of its own. The files of the other ladder do not exist, as nobody reads a byte of one: rclone
+and freezing get a listing of them, Moorage mounts a manifest that was made without one (`manifests`).
 """
 
 import dataclasses
@@ -11,7 +11,8 @@ from pathlib import Path
 
 from benchmarks import measure, rows
 from benchmarks.content import FULL, Sizes
-from benchmarks.mounts import MOUNTS, freeze
+from benchmarks.manifests import make_manifest
+from benchmarks.mounts import MOUNTS, freeze, manifest
 from benchmarks.rows import MOORAGE, STREAMS, WIRE, Row, Sample
 from benchmarks.server import Server, Shape, pretend, publish, serve
 from benchmarks.taking import Taking
@@ -24,8 +25,12 @@ _TOOLS = {
     "small files": (MOORAGE, STREAMS, WIRE),
     "planned small files": (MOORAGE,),
 }
-_COUNTS, _QUICK_COUNTS = (1_000, 100_000, 1_000_000), (1_000, 20_000)
-_MOST_FOR_RCLONE = 100_000  # it asks the server for each folder: a million files are minutes that say nothing new
+_COUNTS, _QUICK_COUNTS = (1_000, 100_000, 1_000_000, 10_000_000), (1_000, 20_000)
+_MOST_LISTED = (
+    100_000  # freezing asks for 5,000 files a request, rclone for a folder: more are minutes that say nothing new
+)
+_MOST_WALKED = 1_000_000
+_MOUNTS = 3  # they are short, and one says little
 
 
 def latencies(folder: Path, containers: list[str], rate_bytes: int, sizes: Sizes, taking: Taking) -> None:
@@ -44,16 +49,22 @@ def latencies(folder: Path, containers: list[str], rate_bytes: int, sizes: Sizes
 
 def counts(folder: Path, shape: Shape, sizes: Sizes, taking: Taking) -> None:
     """Climb the numbers of files."""
-    steps = {f"listed-{count}": count for count in (_COUNTS if sizes == FULL else _QUICK_COUNTS)}
-    pretend(folder, steps)
+    climbed = _COUNTS if sizes == FULL else _QUICK_COUNTS
+    pretend(folder, {f"listed-{count}": count for count in climbed if count <= _MOST_LISTED})
     with serve(folder, shape) as server:
-        for container, count in steps.items():
-            step, listed = f"{count:,} files", dataclasses.replace(sizes, small_files=count)
-            taking.attempt(f"{step}: freeze", _freezing(server, container, count, step))
-            taking.attempt(f"{step}: mount", _mounting(server, container, count, step))
-            for tool in (MOORAGE, STREAMS) if count <= _MOST_FOR_RCLONE else (MOORAGE,):
-                row = Row("walk", container, "entries/s", ("walk",), ())
-                taking.attempt(f"{step}: walk on {tool}", _rung(server, row, tool, listed, step))
+        for count in climbed:
+            step = f"{count:,} files"
+            if count <= _MOST_LISTED:
+                taking.attempt(f"{step}: freeze", _freezing(server, f"listed-{count}", count, step))
+                taking.attempt(f"{step}: walk on {STREAMS}", _walking(server, f"listed-{count}", STREAMS, count, step))
+            made = manifest(server, "made")
+            made.unlink(missing_ok=True)
+            make_manifest(made, count)
+            for run in range(1, _MOUNTS + 1):
+                taking.attempt(f"{step}: mount {run}", _mounting(server, "made", count, step, run))
+            if count <= _MOST_WALKED:
+                taking.attempt(f"{step}: walk on {MOORAGE}", _walking(server, "made", MOORAGE, count, step))
+            made.unlink()
 
 
 def _first_epoch(row: Row) -> Row:
@@ -65,6 +76,11 @@ def _rung(server: Server, row: Row, tool: str, sizes: Sizes, step: str) -> Itera
         yield dataclasses.replace(sample, step=step)
 
 
+def _walking(server: Server, container: str, tool: str, count: int, step: str) -> Iterator[Sample]:
+    row = Row("walk", container, "entries/s", ("walk",), ())
+    return _rung(server, row, tool, dataclasses.replace(FULL, small_files=count), step)
+
+
 def _freezing(server: Server, container: str, count: int, step: str) -> Iterator[Sample]:
     start, begin = server.mark(), time.perf_counter()
     freeze(server, container)
@@ -73,7 +89,7 @@ def _freezing(server: Server, container: str, count: int, step: str) -> Iterator
     yield Sample("freeze", MOORAGE, 1, seconds, count, 0, None, None, traffic.requests, traffic.sent_bytes, step)
 
 
-def _mounting(server: Server, container: str, count: int, step: str) -> Iterator[Sample]:
+def _mounting(server: Server, container: str, count: int, step: str, run: int) -> Iterator[Sample]:
     begin = time.perf_counter()
     with MOUNTS[MOORAGE](server, container, server.folder / "mount") as mounted:
         mounted.root.stat()  # the mount answers
@@ -81,4 +97,4 @@ def _mounting(server: Server, container: str, count: int, step: str) -> Iterator
         assert mounted.pid is not None  # noqa: S101 - only a local folder has none
         measure.rest(mounted.pid)
         usage = measure.usage(mounted.pid)
-    yield Sample("mount", MOORAGE, 1, seconds, count, 0, usage.cpu_s, usage.peak_bytes, 0, 0, step)
+    yield Sample("mount", MOORAGE, run, seconds, count, 0, usage.cpu_s, usage.peak_bytes, 0, 0, step)

@@ -167,9 +167,9 @@ def _serving(command: Sequence[str], mountpoint: Path, scratch: Path, environ: M
         )
     try:
         wait_until(lambda: _is_mounted(process, mountpoint, log), _MOUNT_S, f"the mount of {command[0]}")
+        yield process.pid
         if not measure.serves_fuse(process.pid):
             raise BenchmarkError(f"{command[0]}: what serves the mount is not below the process that was started")
-        yield process.pid
     finally:
         end(process)
         if _in_table(Path("/proc/self/mounts"), mountpoint):

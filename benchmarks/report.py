@@ -1,12 +1,13 @@
 """What came out, as cells of tables: pure, from samples to text.
 
 A line of the table is a workload on a tool: the median of its runs and their bounds, the CPU for one thing read (of a
-stream: for a GB), peak memory, all requests of one run, and bytes fetched for a byte read. A line of a ladder has one number
-for each step.
+stream: for a GB), peak memory, all requests of one run, and bytes fetched for a byte read. A line of a ladder has one number,
+the median, for each step.
 """
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import TypeVar
 
 from rich.table import Table
@@ -96,9 +97,10 @@ def ladder(samples: Sequence[Sample], step_word: str) -> tuple[list[str], Cells]
     steps = _in_order(each.step for each in rungs)
     lines: Cells = []
     for row, tool in _in_order((each.row, each.tool) for each in rungs):
-        found = {each.step: each for each in rungs if (each.row, each.tool) == (row, tool)}
-        numbers = [number(found[step].value) if step in found else "" for step in steps]
-        lines.append([f"{row}, {UNITS[row]}", tool, *numbers])
+        found = [
+            [each.value for each in rungs if (each.row, each.tool, each.step) == (row, tool, step)] for step in steps
+        ]
+        lines.append([f"{row}, {UNITS[row]}", tool, *(number(median(values)) if values else "" for values in found)])
     return ["workload", "on", *steps], lines + _peaks(rungs, steps)
 
 

@@ -162,12 +162,8 @@ def _on_the_wire(server: Server, row: Row, tool: str, sizes: Sizes, run: int) ->
 
 def _warm(server: Server, row: Row, sizes: Sizes) -> None:
     """Have the server's files in the page cache, as a service would: its disk is not what is measured."""
-    names = {
-        "small files": small_keys(sizes, 1),
-        "planned small files": small_keys(sizes, 1),
-        "sequential": ["stream.bin"],
-    }
-    for name in names.get(row.name, []):
+    small = small_keys(sizes, 1) if "small files" in row.name else []
+    for name in ["stream.bin"] if row.name == "sequential" else small:
         with (server.content(row.container) / name).open("rb", buffering=0) as file:
             while file.read(1 << 20):
                 pass

@@ -104,11 +104,10 @@ def pretend(folder: Path, names: dict[str, int]) -> None:
     index = folder / "index"
     index.mkdir(exist_ok=True)
     (index / "containers").write_text("".join(f"{name}\n" for name in names))
+    rest = f"100000\t69000000-186a0\t{formatdate(0, usegmt=True)}\n"
     for name, count in names.items():
         with (index / f"{name}.tsv").open("w") as file:
-            file.writelines(
-                f"{small_key(each)}\t100000\t69000000-186a0\t{formatdate(0, usegmt=True)}\n" for each in range(count)
-            )
+            file.writelines(f"{small_key(number)}\t{rest}" for number in range(count))
 
 
 @contextmanager
