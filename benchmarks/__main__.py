@@ -55,12 +55,14 @@ def _run(options: argparse.Namespace, folder: Path) -> int:
     (folder / "access.log").unlink(missing_ok=True)
     shape = Shape(options.latency_ms / 1000, int(options.rate_mb * 1e6))
     taking, containers = Taking(console), make(folder / "content", sizes)
-    if "table" in options.parts:
-        _table(folder, containers, shape, sizes, options, taking)
-    if "latencies" in options.parts:
-        ladders.latencies(folder, containers, shape.rate_bytes, sizes, taking)
-    if "counts" in options.parts:
-        ladders.counts(folder, shape, sizes, taking)
+    parts = {
+        "table": lambda: _table(folder, containers, shape, sizes, options, taking),
+        "latencies": lambda: ladders.latencies(folder, containers, shape.rate_bytes, sizes, taking),
+        "counts": lambda: ladders.counts(folder, shape, sizes, taking),
+    }
+    for name in options.parts:
+        with taking.surviving(name):
+            parts[name]()
     measured = Measured(taking.samples, shape)
     _show(
         measured, f"{options.latency_ms:g} ms to the first byte, {options.rate_mb:g} MB/s; load {load:.2f} at the start"

@@ -1,4 +1,4 @@
-"""How cost grows: a few workloads at several latencies, and listings of several numbers of files. One run each, but of mounts.
+"""How cost grows: a few workloads at several latencies, and several numbers of files. One run each, but of mounts.
 
 A rung's latency has a server of its own. The files of the other ladder do not exist, as nobody reads a byte of one: rclone
 and freezing get a listing of them, Moorage mounts a manifest that was made without one (`manifests`).

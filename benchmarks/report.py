@@ -1,8 +1,8 @@
 """What came out, as cells of tables: pure, from samples to text.
 
 A line of the table is a workload on a tool: the median of its runs and their bounds, the CPU for one thing read (of a
-stream: for a GB), peak memory, all requests of one run, and bytes fetched for a byte read. A line of a ladder has one number,
-the median, for each step.
+stream: for a GB), peak memory, all requests of one run, and bytes fetched for a byte read. A line of a ladder
+has the median for each step.
 """
 
 from collections.abc import Hashable, Iterable, Sequence

@@ -1,13 +1,17 @@
 """The samples that a run has taken, and what failed: one failure is said and kept, and the run goes on."""
 
+import sqlite3
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from rich.console import Console
 
 from benchmarks.processes import BenchmarkError
 from benchmarks.rows import Sample
+
+_FAILURES = (BenchmarkError, OSError, ValueError, subprocess.SubprocessError, sqlite3.Error)
 
 
 @dataclass(slots=True)
@@ -21,8 +25,14 @@ class Taking:
     def attempt(self, what: str, samples: Iterable[Sample]) -> None:
         """Take all of `samples` or, when one of them fails, none; say which."""
         self.console.print(f"bench: {what}", highlight=False, markup=False)
-        try:
+        with self.surviving(what):
             self.samples += list(samples)
-        except (BenchmarkError, OSError, ValueError, subprocess.SubprocessError) as error:
+
+    @contextmanager
+    def surviving(self, what: str) -> Iterator[None]:
+        """Keep a failure of the block, and go on behind it."""
+        try:
+            yield
+        except _FAILURES as error:
             self.failures.append(f"{what}: {error}")
             self.console.print(f"bench: FAILED: {what}: {error}", highlight=False, markup=False, style="red")
