@@ -23,7 +23,7 @@ _TOOLS = {
     "sequential": (MOORAGE, STREAMS, WIRE),
     "random 64K x 8": (MOORAGE, STREAMS, WIRE),
     "small files": (MOORAGE, STREAMS, WIRE),
-    "planned small files": (MOORAGE,),
+    "small files with a plan": (MOORAGE,),
 }
 _COUNTS, _QUICK_COUNTS = (1_000, 100_000, 1_000_000, 10_000_000), (1_000, 20_000)
 _MOST_LISTED = (

@@ -72,7 +72,7 @@ ROWS = (
     _one("random 4K", "large", "reads/s", MOORAGE, RANGES, WIRE),
     _one("random 4K by mmap", "large", "reads/s", MOORAGE, RANGES),
     Row("small files", "small", "files/s", _epochs(""), (MOORAGE, PYFUSE3, AS_USER, STREAMS, LOCAL, WIRE, WIDE_WIRE)),
-    Row("planned small files", "small", "files/s", _epochs(", with a plan"), (MOORAGE,)),
+    Row("small files with a plan", "small", "files/s", _epochs(", with a plan"), (MOORAGE,)),
 )
 #: In this order they are shown.
 TOOLS = (MOORAGE, PYFUSE3, AS_USER, STREAMS, RANGES, LOCAL, WIRE, WIDE_WIRE)

@@ -1,4 +1,5 @@
 import dataclasses
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from rich.console import Console
 from benchmarks import mounts, workloads
 from benchmarks.content import QUICK, Sizes, make, small_keys
 from benchmarks.processes import BenchmarkError, ask
-from benchmarks.rows import Sample
+from benchmarks.rows import ROWS, Sample, tools
 from benchmarks.taking import Taking
 from benchmarks.workloads import PAGE_BYTES, offsets
 from tests.benchmarks.samples import sample
@@ -107,3 +108,11 @@ def test_a_mount_that_does_not_come_says_the_programs_last_word(tmp_path: Path) 
     ):
         pass
     assert not (tmp_path / "scratch").exists()
+
+
+def test_columns_that_no_goal_asks_for_take_part_in_two_runs_and_the_others_in_all() -> None:
+    (row,) = [each for each in ROWS if each.name == "small files"]
+    assert {"moorage", "rclone streams", "local", "obstore x 8"} <= set(tools(row, [], 5))
+    beside = {"moorage pyfuse3"} | ({"moorage as user"} if os.geteuid() == 0 else set())
+    assert set(tools(row, [], 2)) - set(tools(row, [], 3)) == beside
+    assert tools(row, ["rclone", "loc"], 1) == ["rclone streams", "local"]
