@@ -8,21 +8,23 @@ from benchmarks.report import Line
 from benchmarks.rows import TOOLS, UNITS, Sample
 
 _COLUMNS = 3
+_PLANNED = ", with a plan"
 # Text stays text and names do not change from run to run, so that a new picture is a small change of the file.
 _STYLE: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "moorage", "font.size": 8, "axes.titlesize": 9}
 
 
 def table(path: Path, lines: Sequence[Line]) -> None:
-    """Bars for each row, with the bounds of the runs; the file's suffix says the format."""
-    rows = list(dict.fromkeys(line.row for line in lines))
+    """Bars for each row, with the bounds of the runs, those with a plan beside those without; the suffix says the format."""
+    rows = list(dict.fromkeys(line.row.removesuffix(_PLANNED) for line in lines))
     colours = _colours()
     figure, panels = _figure([f"{row}, {UNITS[row]}" for row in rows])
     for axis, row in zip(panels, rows, strict=True):
-        chosen = [line for line in lines if line.row == row][::-1]
+        chosen = [line for line in lines if line.row.removesuffix(_PLANNED) == row][::-1]
         spreads = [line.value for line in chosen]
         bounds = [[each.median - each.least for each in spreads], [each.most - each.median for each in spreads]]
-        names = [line.tool for line in chosen]
-        axis.barh(names, [each.median for each in spreads], xerr=bounds, color=[colours[each] for each in names])
+        names = [line.tool + line.row.removeprefix(row) for line in chosen]
+        medians = [each.median for each in spreads]
+        axis.barh(names, medians, xerr=bounds, color=[colours[line.tool] for line in chosen])
     _save(figure, path)
 
 
