@@ -6,11 +6,14 @@ the sum of their VmHWM, which the kernel keeps: an upper bound, as they need not
 
 import os
 import statistics
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+_REST_S = 0.25  # longer than any answer of the server takes
+_FUSE = os.makedev(10, 229)
 _DROP = Path("/proc/sys/vm/drop_caches")
 
 
@@ -76,6 +79,19 @@ def peak_of(status: str) -> int:
     return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:")), 0)
 
 
+def serves_fuse(root_pid: int) -> bool:
+    """True if one of the family holds a FUSE device open: then what the mount costs is counted, and nothing beside it."""
+    return any(_is_fuse(link) for pid in family(root_pid) for link in Path(f"/proc/{pid}/fd").glob("*"))
+
+
+def rest(root_pid: int, limit_s: float = 10.0) -> None:
+    """Return when the family does nothing any more, or after `limit_s`: what it does behind its readers counts, too."""
+    last, used_s = time.monotonic() + limit_s, -1.0
+    while (now_s := usage(root_pid).cpu_s) > used_s + _TICK_S and time.monotonic() < last:
+        used_s = now_s
+        time.sleep(_REST_S)  # the rest is the lapse of time itself
+
+
 def may_drop_caches() -> bool:
     """True if the page cache can be dropped here: that needs root, and a kernel that lets it."""
     return os.access(_DROP, os.W_OK)
@@ -85,6 +101,13 @@ def drop_caches() -> None:
     """Write out what is dirty, and drop the page cache, names and inodes."""
     os.sync()
     _DROP.write_text("3\n")
+
+
+def _is_fuse(link: Path) -> bool:
+    try:
+        return link.stat().st_rdev == _FUSE
+    except OSError:
+        return False
 
 
 def _fields(stat: str) -> list[str]:

@@ -1,24 +1,25 @@
-"""What came out, three ways: a table to read, JSON to keep, and a plot.
+"""What came out, as cells of tables: pure, from samples to text.
 
-A row of the table is a workload on a tool: the median of its runs and their bounds, the CPU for one thing read (of a
-stream: for a GB), peak memory, all requests of one run, and bytes fetched for a byte read.
+A line of the table is a workload on a tool: the median of its runs and their bounds, the CPU for one thing read (of a
+stream: for a GB), peak memory, all requests of one run, and bytes fetched for a byte read. A line of a ladder
+has the median for each step.
 """
 
-import dataclasses
-import json
-import os
-import platform
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from statistics import median
+from typing import TypeVar
 
 from rich.table import Table
 
+from benchmarks.goals import Measured, judge
 from benchmarks.measure import Spread
-from benchmarks.rows import Sample, unit
+from benchmarks.rows import TOOLS, UNITS, Sample
 
-_COLUMNS = ("runs", "CPU", "peak RSS", "requests", "fetched / read")
+Cells = list[list[str]]
+_Key = TypeVar("_Key", bound=Hashable)
+COLUMNS = ("workload", "on", "median", "least - most", "runs", "CPU", "peak RSS", "requests", "fetched / read")
+GOAL_COLUMNS = ("goal", "of what", "wanted", "reached", "met")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +38,10 @@ class Line:
 
 
 def summarise(samples: Sequence[Sample]) -> list[Line]:
-    """One line for each row and tool, in the order in which they first came, rows together."""
-    names = list(dict.fromkeys(each.row for each in samples))
-    tools = list(dict.fromkeys(each.tool for each in samples))
-    groups = [[each for each in samples if (each.row, each.tool) == (row, tool)] for row in names for tool in tools]
+    """One line for each row and tool, rows in the order in which they first came; ladders are left out."""
+    table = [each for each in samples if not each.step]
+    names = _in_order(each.row for each in table)
+    groups = [[each for each in table if (each.row, each.tool) == (row, tool)] for row in names for tool in TOOLS]
     return [_line(group) for group in groups if group]
 
 
@@ -54,7 +55,7 @@ def _line(group: list[Sample]) -> Line:
     return Line(
         row=first.row,
         tool=first.tool,
-        unit=unit(first.row),
+        unit=UNITS[first.row],
         value=Spread.of(each.value for each in group),
         cpu_s=Spread.of(cpu).median / things if cpu else None,
         cpu_per="GB" if streamed else "each",
@@ -64,32 +65,43 @@ def _line(group: list[Sample]) -> Line:
     )
 
 
-def table(lines: Sequence[Line], title: str) -> Table:
-    """The lines for a terminal."""
-    shown = Table(title=title, title_justify="left")
-    for heading in ("workload", "on", "median", "least - most", *_COLUMNS):
-        shown.add_column(heading, justify="left" if heading in {"workload", "on"} else "right", no_wrap=True)
-    last = ""
-    for line in lines:
-        if last and line.row != last:
-            shown.add_section()
-        shown.add_row(line.row if line.row != last else "", line.tool, *cells(line))
-        last = line.row
-    return shown
-
-
 def cells(line: Line) -> list[str]:
-    """A line's numbers as text."""
+    """A line's cells under `COLUMNS`."""
     value = line.value
+    fetched = line.fetched_per_read if line.row != "first byte" else None
     return [
+        line.row,
+        line.tool,
         f"{number(value.median)} {line.unit}",
         f"{number(value.least)} - {number(value.most)}",
         str(value.runs),
         _cpu(line),
         f"{line.peak_bytes / 2**20:,.0f} MiB" if line.peak_bytes is not None else "",
         f"{line.requests:,.0f}",
-        f"{line.fetched_per_read:,.2f}" if line.fetched_per_read is not None and line.row != "first byte" else "",
+        f"{fetched:,.2f}" if fetched is not None else "",
     ]
+
+
+def goal_cells(measured: Measured) -> Cells:
+    """Each goal under `GOAL_COLUMNS`."""
+    said = {True: "yes", False: "**no**", None: ""}
+    return [
+        [goal.what, goal.unit, goal.wanted, number(reached) if reached is not None else "not measured", said[met]]
+        for goal, reached, met in judge(measured)
+    ]
+
+
+def ladder(samples: Sequence[Sample], step_word: str) -> tuple[list[str], Cells]:
+    """Heading and cells of the ladder whose steps end in this word."""
+    rungs = [each for each in samples if each.step.endswith(f" {step_word}")]
+    steps = _in_order(each.step for each in rungs)
+    lines: Cells = []
+    for row, tool in _in_order((each.row, each.tool) for each in rungs):
+        found = [
+            [each.value for each in rungs if (each.row, each.tool, each.step) == (row, tool, step)] for step in steps
+        ]
+        lines.append([f"{row}, {UNITS[row]}", tool, *(number(median(values)) if values else "" for values in found)])
+    return ["workload", "on", *steps], lines + _peaks(rungs, steps)
 
 
 def number(value: float) -> str:
@@ -97,62 +109,38 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def markdown(lines: Sequence[Line]) -> str:
-    """The lines for docs/benchmarks.md."""
-    rows = [["workload", "on", "median", "least - most", *_COLUMNS], ["---", "---", *["---:"] * 7]]
-    rows += [[line.row, line.tool, *cells(line)] for line in lines]
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+def markdown(heading: Sequence[str], rows: Cells) -> str:
+    """Cells as a table of Markdown; words left, numbers right."""
+    ruler = ["---", "---", *["---:"] * (len(heading) - 2)]
+    return "".join(f"| {' | '.join(row)} |\n" for row in [heading, ruler, *rows])
 
 
-def machine() -> dict[str, Any]:
-    """The machine, as far as it matters."""
-    memory = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal:"))
-    models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    return {
-        "cpu": models[0].partition(":")[2].strip() if models else platform.machine(),
-        "cores": os.cpu_count(),
-        "memory_gib": round(int(memory.split()[1]) / 2**20, 1),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-    }
+def terminal(heading: Sequence[str], rows: Cells, title: str) -> Table:
+    """The same for a terminal."""
+    shown = Table(title=title, title_justify="left")
+    for place, name in enumerate(heading):
+        shown.add_column(name, justify="left" if place < 2 else "right", no_wrap=True)
+    last = ""
+    for row in rows:
+        if last and row[0] != last:
+            shown.add_section()
+        shown.add_row(row[0] if row[0] != last else "", *(each.replace("**", "") for each in row[1:]))
+        last = row[0]
+    return shown
 
 
-def write_json(path: Path, samples: Sequence[Sample], facts: dict[str, Any]) -> None:
-    """Every sample and how it was taken."""
-    text = json.dumps({**facts, "samples": [dataclasses.asdict(each) for each in samples]}, indent=1)
-    path.write_text(text + "\n")
-
-
-def plot(path: Path, lines: Sequence[Line]) -> None:
-    """Bars for each row, with the bounds of the runs; the file's suffix says the format."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    rows = list(dict.fromkeys(line.row for line in lines))
-    columns = min(3, len(rows))
-    height = -(-len(rows) // columns)
-    figure, axes = plt.subplots(height, columns, figsize=(4.2 * columns, 2.2 * height), squeeze=False)
-    for axis in axes.flat[len(rows) :]:
-        axis.set_visible(False)
-    colours = {tool: f"C{place}" for place, tool in enumerate(dict.fromkeys(line.tool for line in lines))}
-    for axis, row in zip(axes.flat, rows, strict=False):
-        chosen = [line for line in lines if line.row == row][::-1]
-        values = [line.value.median for line in chosen]
-        bounds = [
-            [each.value.median - each.value.least for each in chosen],
-            [each.value.most - each.value.median for each in chosen],
-        ]
-        axis.barh([line.tool for line in chosen], values, xerr=bounds, color=[colours[line.tool] for line in chosen])
-        axis.set_title(f"{row}, {unit(row)}", fontsize=9)
-        axis.tick_params(labelsize=8)
-    figure.tight_layout()
-    figure.savefig(path)
-    plt.close(figure)
+def _peaks(rungs: Sequence[Sample], steps: Sequence[str]) -> Cells:
+    """What a mount that nobody has read yet holds in memory, where that was measured."""
+    peaks = {each.step: each.peak_bytes for each in rungs if each.row == "mount" and each.peak_bytes is not None}
+    line = [f"{peaks[step] / 2**20:,.0f}" if step in peaks else "" for step in steps]
+    return [["mount, MiB of peak RSS", "moorage", *line]] if peaks else []
 
 
 def _cpu(line: Line) -> str:
     if line.cpu_s is None:
         return ""
     return f"{line.cpu_s:.2f} s/GB" if line.cpu_per == "GB" else f"{line.cpu_s * 1000:.2f} ms"
+
+
+def _in_order(keys: Iterable[_Key]) -> list[_Key]:
+    return list(dict.fromkeys(keys))

@@ -1,34 +1,36 @@
 """The rows of the table: each workload on each tool, one sample at a time.
 
-A sample is a fresh mount with an empty cache, one workload (three epochs for small files), and what it cost: CPU between its
-start and its end, peak memory so far, and what the server's log says from its start until nobody is connected any more, so
-that fetches nobody waited for are counted too (for an epoch that is not the last: until its end).
+A sample is a fresh mount with an empty cache, one workload (three epochs for small files), and what it cost. CPU, memory and
+the server's log are read once the mount rests, so that fetches nobody waited for, and storing what came, are counted too;
+the log of the last epoch is read to the end of the mount.
 """
 
 import dataclasses
-import json
-import subprocess
+import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import measure, workloads
+from benchmarks import measure
 from benchmarks.content import Sizes, small_key, small_keys
 from benchmarks.measure import Usage
 from benchmarks.mounts import MOUNTS, Mounted
-from benchmarks.server import WITH_US, BenchmarkError, Server
+from benchmarks.processes import ask
+from benchmarks.server import Server
 from benchmarks.workloads import Done
 
-Workload = Callable[[Path, Sizes], Done]
+_LIMIT_S = 180.0
+_RUNS_BESIDE = 2  # of columns that no goal asks for, one of which is slow
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One tool on one row, once. CPU and memory are None for a local folder."""
+    """One tool on one row, once. CPU and memory are None for a local folder; `step` says where on a ladder it was taken."""
 
     row: str
     tool: str
+    run: int
     value: float
     count: int
     read_bytes: int
@@ -36,84 +38,88 @@ class Sample:
     peak_bytes: int | None
     requests: int
     sent_bytes: int
+    step: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A workload's name, container and unit; `epochs` are run on one mount, and each is a row of its own."""
+    """A workload's container, unit, tools and epochs, which are run on one mount; each epoch is a row of the table."""
 
     name: str
     container: str
     unit: str
-    epochs: tuple[tuple[str, Workload], ...]
+    epochs: tuple[str, ...]
     tools: tuple[str, ...]
 
-    def names(self) -> list[str]:
-        """The rows of the table that it makes."""
-        return [name for name, _ in self.epochs]
+
+def _one(name: str, container: str, unit: str, *tools: str) -> Row:
+    return Row(name, container, unit, (name,), tools)
 
 
-def _one(name: str, container: str, unit: str, workload: Workload, *tools: str) -> Row:
-    return Row(name, container, unit, ((name, workload),), tools)
+def _epochs(suffix: str) -> tuple[str, ...]:
+    return tuple(f"small files, epoch {number}{suffix}" for number in (1, 2, 3))
 
 
-def _epoch(number: int) -> tuple[str, Workload]:
-    return f"small files, epoch {number}", lambda root, sizes: workloads.small_files(root, sizes, number)
-
-
-_WIRE = ("obstore x 8", "obstore x 64")
-_STREAMS = ("moorage", "rclone streams")
-_RANGES = ("moorage", "rclone ranges", "rclone streams")
-_RANDOM = (*_RANGES, "obstore x 8")
+MOORAGE, STREAMS, RANGES = "moorage", "rclone streams", "rclone ranges"
+PYFUSE3, AS_USER, LOCAL = "moorage pyfuse3", "moorage as user", "local"
+WIRE, WIDE_WIRE = "obstore x 8", "obstore x 64"
+#: A rival stands where it is at its best, and where a goal needs it.
 ROWS = (
-    _one("walk", "small", "entries/s", workloads.walk, *_STREAMS, "local"),
-    _one("first byte", "large", "ms", workloads.first_byte, *_RANDOM),
-    _one("sequential", "large", "MB/s", workloads.sequential, *_STREAMS, *_WIRE),
-    _one("random 64K x 8", "large", "reads/s", workloads.random_64k, *_RANDOM),
-    _one("random 4K", "large", "reads/s", workloads.random_4k, *_RANDOM),
-    _one("random 4K by mmap", "large", "reads/s", workloads.random_4k_mmap, *_RANGES),
-    Row(
-        *("small files", "small", "files/s"),
-        epochs=(_epoch(1), _epoch(2), _epoch(3)),
-        tools=(*_STREAMS, "local", *_WIRE),
-    ),
+    _one("walk", "small", "entries/s", MOORAGE, PYFUSE3, STREAMS, LOCAL),
+    _one("first byte", "large", "ms", MOORAGE, STREAMS, RANGES, WIRE),
+    _one("sequential", "large", "MB/s", MOORAGE, PYFUSE3, AS_USER, STREAMS, WIRE, WIDE_WIRE),
+    _one("random 64K x 8", "large", "reads/s", MOORAGE, PYFUSE3, STREAMS, RANGES, WIRE),
+    _one("random 4K", "large", "reads/s", MOORAGE, RANGES, WIRE),
+    _one("random 4K by mmap", "large", "reads/s", MOORAGE, RANGES),
+    Row("small files", "small", "files/s", _epochs(""), (MOORAGE, PYFUSE3, AS_USER, STREAMS, LOCAL, WIRE, WIDE_WIRE)),
+    Row("small files with a plan", "small", "files/s", _epochs(", with a plan"), (MOORAGE,)),
 )
-_UNITS = {name: row.unit for row in ROWS for name in row.names()}
+#: In this order they are shown.
+TOOLS = (MOORAGE, PYFUSE3, AS_USER, STREAMS, RANGES, LOCAL, WIRE, WIDE_WIRE)
+UNITS = {name: row.unit for row in ROWS for name in row.epochs} | {"freeze": "s", "mount": "s"}
 
 
-def unit(name: str) -> str:
-    """The unit of a row of the table."""
-    return _UNITS[name]
+def take(server: Server, row: Row, tool: str, sizes: Sizes, scratch: Path, run: int) -> Iterator[Sample]:
+    """One run of a row on a tool; a sample for each epoch.
 
-
-def take(server: Server, row: Row, tool: str, sizes: Sizes, scratch: Path) -> list[Sample]:
-    """One run of a row on a tool; a sample for each epoch."""
+    Raises:
+        BenchmarkError: the tool could not do it; one line says why.
+        OSError: as above.
+    """
     _warm(server, row, sizes)
     if tool in MOUNTS:
-        return list(_mounted(server, row, tool, sizes, scratch))
-    return [_on_the_wire(server, row, tool, sizes)]
+        yield from _mounted(server, row, tool, sizes, scratch, run)
+    else:
+        yield _on_the_wire(server, row, tool, sizes, run)
 
 
-def _mounted(server: Server, row: Row, tool: str, sizes: Sizes, scratch: Path) -> Iterator[Sample]:
+def tools(row: Row, wanted: list[str], run: int) -> list[str]:
+    """The row's tools in one run: those that begin with one of the words, all without any, as far as this user can."""
+    chosen = [tool for tool in row.tools if not wanted or any(tool.startswith(word) for word in wanted)]
+    beside = {PYFUSE3, AS_USER} if run > _RUNS_BESIDE else set()
+    return [tool for tool in chosen if tool not in beside and (tool != AS_USER or os.geteuid() == 0)]
+
+
+def _mounted(server: Server, row: Row, tool: str, sizes: Sizes, scratch: Path, run: int) -> Iterator[Sample]:
     kept: list[tuple[str, Done, Usage | None, int, int]] = []
     start = server.mark()
     with MOUNTS[tool](server, row.container, scratch) as mounted:
-        for number, (name, workload) in enumerate(row.epochs, 1):
+        for number, name in enumerate(row.epochs, 1):
             # Epoch 2 comes from the disk cache; without the right to drop the page cache there is no such row.
-            if number == 2 or (tool == "local" and number == 1):
+            if number == 2 or (tool == LOCAL and number == 1):
                 if not measure.may_drop_caches():
                     continue
                 measure.drop_caches()
             begin = start if number == 1 else server.moment()
-            before = _usage(mounted)
-            done = workload(mounted.root, sizes)
-            kept.append((name, done, _cost(before, _usage(mounted)), begin, server.moment()))
+            done, cost = _read(mounted, name, sizes)
+            kept.append((name, done, cost, begin, server.moment()))
     end = server.mark()
     for place, (name, done, cost, begin, until) in enumerate(kept):
         traffic = server.traffic(begin, end if place == len(kept) - 1 else until)
         yield Sample(
             row=name,
             tool=tool,
+            run=run,
             value=done.value,
             count=done.count,
             read_bytes=done.read_bytes,
@@ -124,37 +130,40 @@ def _mounted(server: Server, row: Row, tool: str, sizes: Sizes, scratch: Path) -
         )
 
 
-def _on_the_wire(server: Server, row: Row, tool: str, sizes: Sizes) -> Sample:
-    name = row.names()[0]
+def _read(mounted: Mounted, workload: str, sizes: Sizes) -> tuple[Done, Usage | None]:
+    """Run a workload on a mounted folder; what it did, and what it cost the mount until that rested."""
+    order = {"workload": workload, "root": str(mounted.root), "sizes": dataclasses.asdict(sizes)}
+    command = (*mounted.enter, sys.executable, "-m", "benchmarks.reading")
+    if mounted.pid is None:
+        return Done(**ask(command, order, _LIMIT_S)), None
+    before = measure.usage(mounted.pid)
+    done = Done(**ask(command, order, _LIMIT_S))
+    measure.rest(mounted.pid)
+    after = measure.usage(mounted.pid)
+    return done, Usage(after.cpu_s - before.cpu_s + done.cpu_s, after.peak_bytes)
+
+
+def _on_the_wire(server: Server, row: Row, tool: str, sizes: Sizes, run: int) -> Sample:
     order = {
-        "row": name,
+        "row": row.epochs[0],
         "endpoint": server.endpoint,
         "threads": int(tool.rpartition(" ")[2]),
         "warm_key": small_key(0) if row.container == "small" else "random.bin",
         "sizes": dataclasses.asdict(sizes),
     }
     start = server.mark()
-    command = [*WITH_US, sys.executable, "-m", "benchmarks.wire"]
-    run = subprocess.run(command, input=json.dumps(order), capture_output=True, text=True, check=False)
-    if run.returncode:
-        raise BenchmarkError(f"obstore: {run.stderr.strip().splitlines()[-1]}")
+    answer = ask((sys.executable, "-m", "benchmarks.wire"), order, _LIMIT_S)
     traffic = server.traffic(start, server.mark())
+    # The request that opened the connection is not the row's.
     return Sample(
-        row=name, tool=tool, requests=traffic.requests, sent_bytes=traffic.sent_bytes, **json.loads(run.stdout)
+        row=row.epochs[0], tool=tool, run=run, requests=traffic.requests - 1, sent_bytes=traffic.sent_bytes, **answer
     )
 
 
 def _warm(server: Server, row: Row, sizes: Sizes) -> None:
     """Have the server's files in the page cache, as a service would: its disk is not what is measured."""
-    folder = server.content(row.container)
-    paths = [folder / key for key in small_keys(sizes, 1)] if row.name == "small files" else []
-    for path in paths:
-        path.read_bytes()
-
-
-def _usage(mounted: Mounted) -> Usage | None:
-    return None if mounted.pid is None else measure.usage(mounted.pid)
-
-
-def _cost(before: Usage | None, after: Usage | None) -> Usage | None:
-    return Usage(after.cpu_s - before.cpu_s, after.peak_bytes) if before and after else None
+    small = small_keys(sizes, 1) if "small files" in row.name else []
+    for name in ["stream.bin"] if row.name == "sequential" else small:
+        with (server.content(row.container) / name).open("rb", buffering=0) as file:
+            while file.read(1 << 20):
+                pass

@@ -11,27 +11,23 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import formatdate
 from pathlib import Path
 
+from benchmarks.content import small_key
+from benchmarks.processes import WITH_US, BenchmarkError, end, wait_until
+
 HERE = Path(__file__).parent
 ACCOUNT = "devstoreaccount1"
 # The emulators' key: it stands in Microsoft's documentation and opens nothing.
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-#: Put before a command: it is told to end when this process ends, however that happens.
-WITH_US = ("setpriv", "--pdeathsig", "TERM")
 _MODULES = (Path("/usr/lib/nginx/modules"), Path("/usr/lib64/nginx/modules"), Path("/usr/share/nginx/modules"))
 _START_S = 20.0
 _IDLE_S = 30.0
-
-
-class BenchmarkError(Exception):
-    """The benchmark cannot go on; one line says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +99,17 @@ def publish(folder: Path, containers: list[str]) -> None:
         (index / f"{name}.tsv").write_text("".join(lines))
 
 
+def pretend(folder: Path, names: dict[str, int]) -> None:
+    """Write indexes of containers that can only be listed: so many files each, which are not there."""
+    index = folder / "index"
+    index.mkdir(exist_ok=True)
+    (index / "containers").write_text("".join(f"{name}\n" for name in names))
+    rest = f"100000\t69000000-186a0\t{formatdate(0, usegmt=True)}\n"
+    for name, count in names.items():
+        with (index / f"{name}.tsv").open("w") as file:
+            file.writelines(f"{small_key(number)}\t{rest}" for number in range(count))
+
+
 @contextmanager
 def serve(folder: Path, shape: Shape = Shape()) -> Iterator[Server]:
     """Serve what was published in `folder`.
@@ -126,29 +133,6 @@ def serve(folder: Path, shape: Shape = Shape()) -> Iterator[Server]:
         yield server
     finally:
         end(process)
-
-
-def end(process: "subprocess.Popen[bytes]", grace_s: float = 30) -> None:
-    """Ask a process of ours to end, and end it if it does not."""
-    process.terminate()
-    try:
-        process.wait(grace_s)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def wait_until(condition: Callable[[], bool], limit_s: float, what: str) -> None:
-    """Return when `condition()` is true.
-
-    Raises:
-        BenchmarkError: it was not within `limit_s`.
-    """
-    last = time.monotonic() + limit_s
-    while not condition():
-        if time.monotonic() > last:
-            raise BenchmarkError(f"waited {limit_s:g} s for {what}")
-        time.sleep(0.01)  # a poll of another program's state, which offers nothing to wait on
 
 
 def _configuration(folder: Path, port: int, shape: Shape, modules: Path) -> str:

@@ -1,7 +1,8 @@
 """What is read, and how fast: functions over a mounted folder, each of which returns a `Done`.
 
-Readers are threads or processes that are made and have found their files before the clock starts, where the workload is not
-about finding files. Every byte count is checked, so a short read fails the run and does not make it faster.
+Readers are threads or processes that are made before the clock starts. Every byte count is checked, so a short read fails
+the run and does not make it faster. A plan is handed over (`mountd plan`) when the readers stand ready, and the clock starts
+when the mount has taken it; the CPU of the command that hands it over is part of what is done.
 
 Invariants: nothing here knows what kind of mount it reads; the same seed gives the same offsets to everyone.
 """
@@ -10,12 +11,17 @@ import mmap
 import multiprocessing
 import os
 import random
+import resource
 import signal
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,11 +40,12 @@ _START_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What a workload did: `value` in the unit of its row, and the things and bytes that it read."""
+    """What a workload did: `value` in the unit of its row, the things and bytes that it read, the CPU of commands it ran."""
 
     value: float
     count: int
     read_bytes: int
+    cpu_s: float = 0.0
 
 
 def walk(root: Path, sizes: Sizes) -> Done:
@@ -108,7 +115,7 @@ def random_4k_mmap(root: Path, sizes: Sizes) -> Done:
         return timed_reads(lambda at: mapped[at : at + PAGE_BYTES], places, PAGE_BYTES, threads=1)
 
 
-def small_files(root: Path, sizes: Sizes, epoch: int) -> Done:
+def small_files(root: Path, sizes: Sizes, epoch: int, *, planned: bool = False) -> Done:
     """Read thousands of small files whole, shuffled, by worker processes as a data loader does; files a second."""
     context = multiprocessing.get_context("fork")
     keys, gate = small_keys(sizes, epoch), context.Barrier(sizes.processes + 1)
@@ -122,15 +129,16 @@ def small_files(root: Path, sizes: Sizes, epoch: int) -> Done:
         workers.append(worker)
         answers.append(receiving)
     try:
+        cpu_s = _hand_over(root, keys) if planned else 0.0
         gate.wait(_START_S)
-        begin = time.perf_counter()
-        got = sum(_answer(each) for each in answers)
-        seconds = time.perf_counter() - begin
+        parts = [_answer(each) for each in answers]
     finally:
         for worker in workers:
             worker.terminate()
             worker.join()
-    return Done(len(keys) / seconds, len(keys), got)
+    # By the readers' own clocks, which are one: this process may come last out of the gate, when half is read.
+    seconds = max(end for _, _, end in parts) - min(begin for _, begin, _ in parts)
+    return Done(len(keys) / seconds, len(keys), sum(got for got, _, _ in parts), cpu_s)
 
 
 def offsets(sizes: Sizes, count: int, size_bytes: int) -> list[int]:
@@ -150,6 +158,19 @@ def timed_reads(read: Callable[[int], bytes], places: list[int], size_bytes: int
     return Done(len(places) / seconds, len(places), len(places) * size_bytes)
 
 
+def _hand_over(root: Path, keys: list[str]) -> float:
+    """Tell the mount the order in which the files will be read; seconds of CPU that this took."""
+    with tempfile.NamedTemporaryFile("w", suffix=".plan") as plan:
+        plan.write("".join(f"{key}\n" for key in keys))
+        plan.flush()
+        command = [str(Path(sys.executable).parent / "mountd"), "plan", str(root), plan.name]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_START_S)
+    if done.returncode:
+        raise OSError(f"mountd plan: {done.stderr.strip().splitlines()[-1]}")
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)  # no other child has ended yet
+    return used.ru_utime + used.ru_stime
+
+
 def _check(data: bytes, size_bytes: int) -> None:
     if len(data) != size_bytes:
         raise OSError(f"{len(data)} bytes came, {size_bytes} were asked for")
@@ -159,7 +180,7 @@ def _read_files(paths: list[str], gate: "Barrier", answer: "Connection") -> None
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)  # ended without a word when the harness ends
     gate.wait(_START_S)
-    got = 0
+    begin, got = time.monotonic(), 0
     try:
         for path in paths:
             with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - a Path a file would be part of the measurement
@@ -167,13 +188,33 @@ def _read_files(paths: list[str], gate: "Barrier", answer: "Connection") -> None
                 data = file.read(size)
                 _check(data, size)
                 got += size
-        answer.send(got)
+        answer.send((got, begin, time.monotonic()))
     except OSError as error:
         answer.send(str(error))
 
 
-def _answer(receiving: "Connection") -> int:
+def _answer(receiving: "Connection") -> tuple[int, float, float]:
+    """What a reader read, when it began and when it ended."""
     said = receiving.recv()
-    if not isinstance(said, int):
+    if isinstance(said, str):
         raise OSError(said)
-    return said
+    got, begin, end = said
+    return got, begin, end
+
+
+def _epochs(suffix: str, *, planned: bool) -> dict[str, Callable[[Path, Sizes], Done]]:
+    named = {number: f"small files, epoch {number}{suffix}" for number in (1, 2, 3)}
+    return {name: partial(small_files, epoch=number, planned=planned) for number, name in named.items()}
+
+
+#: Each row of the table by its name.
+WORKLOADS: dict[str, Callable[[Path, Sizes], Done]] = {
+    "walk": walk,
+    "first byte": first_byte,
+    "sequential": sequential,
+    "random 64K x 8": random_64k,
+    "random 4K": random_4k,
+    "random 4K by mmap": random_4k_mmap,
+    **_epochs("", planned=False),
+    **_epochs(", with a plan", planned=True),
+}

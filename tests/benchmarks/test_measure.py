@@ -1,23 +1,43 @@
 import os
-from pathlib import Path
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
 
 from benchmarks import measure
 from benchmarks.measure import Spread
-from benchmarks.report import cells, markdown, number, summarise
-from benchmarks.rows import ROWS, Sample
 from benchmarks.server import Traffic, parse_log
-from benchmarks.workloads import PAGE_BYTES, offsets
 
 STAT = "77 (a (b) c) S 12 1 1 0 -1 0 0 0 0 0 130 40 20 10 20 0 1 0 5 0 0"
+GRANDCHILD = """
+import subprocess, sys
+inner = "x = bytearray(50 << 20); print('ready', flush=True); input()"
+child = subprocess.Popen([sys.executable, "-c", inner], stdin=subprocess.PIPE, start_new_session=True)
+input()
+child.communicate(b"\\n")
+"""
 
 
-def sample(tool: str, value: float, *, row: str = "sequential", cpu_s: float | None = 2.0) -> Sample:
-    return Sample(row, tool, value, 1, 10**9, cpu_s, 2**20, 10, 2 * 10**9)
+@contextmanager
+def family() -> Iterator[int]:
+    """A process whose child, in a session of its own, holds 50 MiB."""
+    with subprocess.Popen([sys.executable, "-c", GRANDCHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == b"ready\n"
+        yield parent.pid
+        parent.communicate(b"\n")
 
 
 def test_the_log_gives_requests_and_bytes() -> None:
     assert parse_log("GET 206 100 /a/b c.bin\nHEAD 200 0 /a/b\nGET 499 23 /x\n") == Traffic(3, 123)
     assert parse_log("") == Traffic(0, 0)
+
+
+def test_a_log_that_is_not_ours_is_an_error_and_no_number() -> None:
+    with pytest.raises(ValueError, match="x"):
+        parse_log("GET 206 x /a\n")
 
 
 def test_a_spread_is_median_and_bounds() -> None:
@@ -34,34 +54,25 @@ def test_peak_memory_is_in_bytes_and_zero_for_the_dead() -> None:
     assert measure.peak_of("Name:\tx\nState:\tZ (zombie)\n") == 0
 
 
-def test_this_process_is_in_its_parents_family_and_has_memory() -> None:
-    assert os.getpid() in measure.family(os.getppid())
-    assert measure.usage(os.getpid()).peak_bytes > 2**20
+def test_memory_is_summed_over_a_tree_whatever_session_its_members_are_in() -> None:
+    with family() as pid:
+        members = measure.family(pid)
+        assert (len(members), members[0]) == (2, pid)
+        assert 50 << 20 < measure.usage(pid).peak_bytes < 200 << 20
 
 
-def test_runs_of_one_row_on_one_tool_become_a_line() -> None:
-    fast, slow = summarise([sample("a", 10), sample("b", 1, cpu_s=None), sample("a", 30), sample("a", 20)])
-    assert (fast.tool, fast.value, fast.cpu_s, fast.fetched_per_read) == ("a", Spread(20, 10, 30, 3), 2.0, 2.0)
-    assert (slow.tool, slow.cpu_s) == ("b", None)
-    assert cells(fast) == ["20 MB/s", "10 - 30", "3", "2.00 s/GB", "1 MiB", "10", "2.00"]
-    assert markdown([fast]).count("\n") == 3
+def test_who_does_nothing_is_at_rest_and_holds_no_device() -> None:
+    with family() as pid:
+        measure.rest(pid, limit_s=60)
+        assert not measure.serves_fuse(pid)
 
 
-def test_numbers_have_three_digits() -> None:
-    assert [number(each) for each in (0.12345, 12.345, 123.45, 12345.6)] == ["0.123", "12.3", "123", "12,346"]
-
-
-def test_every_tool_reads_at_the_same_places() -> None:
-    from benchmarks.content import QUICK, small_keys
-
-    assert offsets(QUICK, 50, PAGE_BYTES) == offsets(QUICK, 50, PAGE_BYTES)
-    assert all(
-        place % PAGE_BYTES == 0 and place + PAGE_BYTES <= QUICK.random_bytes for place in offsets(QUICK, 50, 4096)
-    )
-    assert small_keys(QUICK, 1) != small_keys(QUICK, 2)
-    assert sorted(small_keys(QUICK, 1)) == sorted(small_keys(QUICK, 2))
-
-
-def test_the_rows_are_the_documents() -> None:
-    text = (Path(__file__).parents[2] / "docs/benchmarks.md").read_text()
-    assert [name for row in ROWS for name in row.names() if f"| {name} |" not in text] == []
+@pytest.mark.fuse
+def test_who_holds_the_device_is_found_below_the_process_that_was_started() -> None:
+    held = "import os, sys; os.open('/dev/fuse', os.O_RDWR); print('ready', flush=True); input()"
+    nested = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {held!r}])"
+    with subprocess.Popen([sys.executable, "-c", nested], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == b"ready\n"
+        assert measure.serves_fuse(parent.pid)
+        parent.communicate(b"\n")

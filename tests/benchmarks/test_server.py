@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.server import KEY, BenchmarkError, Server, Shape, publish, serve
+from benchmarks.processes import BenchmarkError
+from benchmarks.server import KEY, Server, Shape, pretend, publish, serve
 from mountd.stores.credentials import Credential
 from mountd.stores.registry import open_lister, open_reader
 
@@ -46,6 +47,13 @@ def test_without_nginx_one_line_says_what_to_install(tmp_path: Path, monkeypatch
     monkeypatch.setattr("benchmarks.server._MODULES", (tmp_path,))
     with pytest.raises(BenchmarkError, match="apt-get install -y nginx-light libnginx-mod-http-lua"), serve(tmp_path):
         pass
+
+
+def test_files_that_can_only_be_listed_are_an_index_in_the_order_of_listings(tmp_path: Path) -> None:
+    pretend(tmp_path, {"many": 1_000_001})
+    keys = [line.split("\t")[0] for line in (tmp_path / "index/many.tsv").read_text().splitlines()]
+    assert (len(keys), keys) == (1_000_001, sorted(keys))
+    assert (tmp_path / "index/containers").read_text() == "many\n"
 
 
 @pytest.mark.full
