@@ -26,7 +26,7 @@ import pyfuse3
 import trio
 from pyfuse3 import FUSEError
 
-from mountd.dataset.manifest import Entry
+from mountd.dataset.manifest import Entry, Listed
 from mountd.errors import FuseUnavailableError, MountdError
 from mountd.fuse.protocol import FOREVER_S, PAGE_BYTES, Owner
 from mountd.vfs import FileSystem
@@ -131,12 +131,12 @@ class _Answers(pyfuse3.Operations):
         self, parent_inode: pyfuse3.InodeT, name: pyfuse3.FileNameT, _: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
         """The entry `name` of a directory."""
-        return self._attributes(self._files.lookup(parent_inode, name))
+        return self._attributes(_listed(self._files.lookup(parent_inode, name)))
 
     @_answering
     async def getattr(self, inode: pyfuse3.InodeT, _: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         """The attributes of an inode."""
-        return self._attributes(self._files.entry(inode))
+        return self._attributes(_listed(self._files.entry(inode)))
 
     @_answering
     async def open(self, inode: pyfuse3.InodeT, _flags: pyfuse3.FlagT, _: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
@@ -195,28 +195,33 @@ class _Answers(pyfuse3.Operations):
     def _read(self, inode: int, offset: int, size: int) -> bytes:
         return b"".join(self._files.read(inode, offset, size))
 
-    def _listing(self, inode: int, position: int) -> Iterator[tuple[int, bytes, Entry]]:
-        """Yield (position of the next, name, entry) of what comes after `position`."""
+    def _listing(self, inode: int, position: int) -> Iterator[tuple[int, bytes, Listed]]:
+        """Yield (position of the next, name, what is told of it) of what comes after `position`."""
         if position < 1:
-            yield 1, b".", self._files.entry(inode)
+            yield 1, b".", _listed(self._files.entry(inode))
         if position < _DOTS:
-            yield _DOTS, b"..", self._files.entry(self._files.entry(inode).parent)
+            yield _DOTS, b"..", _listed(self._files.entry(self._files.entry(inode).parent))
         after = max(0, position - _DOTS)
         while children := self._files.children(inode, after, _CHILDREN_AT_ONCE):
             for child in children:
-                yield child.inode + _DOTS, child.name, child
-            after = children[-1].inode
+                after, name, *_ = child
+                yield after + _DOTS, name, child
 
-    def _attributes(self, entry: Entry) -> pyfuse3.EntryAttributes:
+    def _attributes(self, listed: Listed) -> pyfuse3.EntryAttributes:
         """Files 0444, directories 0555, all times the entry's own; they hold for ever."""
+        inode, _, is_directory, size, mtime_ns = listed
         told = pyfuse3.EntryAttributes()
-        told.st_ino = pyfuse3.InodeT(entry.inode)
+        told.st_ino = pyfuse3.InodeT(inode)
         told.entry_timeout = told.attr_timeout = FOREVER_S
-        told.st_mode = pyfuse3.ModeT(stat.S_IFDIR | 0o555 if entry.is_directory else stat.S_IFREG | 0o444)
+        told.st_mode = pyfuse3.ModeT(stat.S_IFDIR | 0o555 if is_directory else stat.S_IFREG | 0o444)
         told.st_uid, told.st_gid = self._owner.uid, self._owner.gid
-        told.st_size, told.st_blocks = entry.size, -(-entry.size // 512)
-        told.st_atime_ns = told.st_mtime_ns = told.st_ctime_ns = max(0, entry.mtime_ns)
+        told.st_size, told.st_blocks = size, -(-size // 512)
+        told.st_atime_ns = told.st_mtime_ns = told.st_ctime_ns = max(0, mtime_ns)
         return told
+
+
+def _listed(entry: Entry) -> Listed:
+    return entry.inode, entry.name, int(entry.is_directory), entry.size, entry.mtime_ns
 
 
 def _keep_its_log() -> None:

@@ -145,7 +145,7 @@ def test_a_container_is_mounted_with_a_connection_string(mountd: Command, azurit
         done = mountd("mount", url, mountd.mountpoint, **secret)
         assert (done.returncode, done.stderr) == (0, "")
         assert subprocess.run(["diff", "-r", tree, mountd.mountpoint], check=False).returncode == 0
-        assert json.loads(mountd("status", mountd.mountpoint, "--json").stdout)["fetch"]["requests"] == fetched
+        assert json.loads(mountd("status", mountd.mountpoint, "--json").stdout)["fetch"]["bytes"] == fetched
         mountd("unmount", mountd.mountpoint)
     line = mountd.fails(5, "mount", url, mountd.mountpoint)
     assert "AZURE_STORAGE_CONNECTION_STRING" in line
