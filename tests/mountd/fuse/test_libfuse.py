@@ -120,6 +120,6 @@ def test_an_answer_that_comes_after_the_end_of_the_mount_is_no_news(
         reading = readers.submit((folder / "2").read_bytes)
         assert held.begun.acquire(timeout=20)
         subprocess.run(["umount", "--force", folder], check=False, capture_output=True)  # aborts, and then may say busy
-        with pytest.raises(OSError, match="abort|not connected"):
+        with pytest.raises(OSError, match=r"abort|not connected"):
             reading.result(20)
     assert caplog.get_records("call") == []
