@@ -109,6 +109,13 @@ def test_a_descriptor_works_after_dup_and_across_fork(mount: client.Mount) -> No
     assert done.stdout.strip() == "4999"
 
 
+def test_what_was_read_is_in_the_page_cache_and_is_not_asked_for_again(mount: client.Mount) -> None:
+    for reads in ("the first", "the second"):
+        before = mount.status()["reads"]
+        assert (mount.mountpoint / "folder/deep/ü").read_bytes() == content("folder/deep/ü", 0, 5000), reads
+    assert mount.status()["reads"] == before
+
+
 def test_a_long_listing_has_every_name_once(mount: client.Mount) -> None:
     with os.scandir(mount.mountpoint / "many") as entries:
         names = [entry.name for entry in entries]

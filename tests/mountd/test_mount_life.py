@@ -24,6 +24,40 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.fuse
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "real",
+        "real/below",
+        "link",
+        "link/below",
+        "link to link",
+        "out/..",
+        "out/../real",
+        "out/back",
+        "none/at/all",
+        "dangling",
+    ],
+)
+def test_the_name_of_a_mount_point_leads_where_the_kernel_would_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / "real/below").mkdir(parents=True)
+    for link, target in (("link", "real"), ("link to link", "./link"), ("out", "real/below"), ("dangling", "none/..")):
+        (tmp_path / link).symlink_to(target)
+    (tmp_path / "real/below/back").symlink_to("../../link")
+    monkeypatch.chdir(tmp_path)
+    for given in (Path(name), tmp_path / name):
+        assert mounting.resolve(given) == (tmp_path / name).resolve()
+
+
+def test_a_symlink_that_leads_to_itself_ends(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    assert mounting.resolve(tmp_path / "loop") == tmp_path / "loop"
+    with pytest.raises(MountPointError, match="choose an empty folder"):
+        mounting.check(tmp_path / "loop")
+
+
 class TestMountPoint:
     @pytest.fixture
     def manifest(self, tmp_path: Path) -> Path:

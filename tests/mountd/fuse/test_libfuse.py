@@ -14,7 +14,7 @@ import pyfuse3
 import pytest
 
 from mountd.dataset.manifest import Entry
-from mountd.errors import AccessDeniedError, NotFoundError
+from mountd.errors import AccessDeniedError, FuseUnavailableError, NotFoundError
 from mountd.fuse import libfuse, mounting
 from mountd.fuse.libfuse import Driver
 from mountd.fuse.protocol import Owner
@@ -123,3 +123,11 @@ def test_an_answer_that_comes_after_the_end_of_the_mount_is_no_news(
         with pytest.raises(OSError, match=r"abort|not connected"):
             reading.result(20)
     assert caplog.get_records("call") == []
+
+
+def test_a_device_that_libfuse_does_not_take_is_one_line_and_no_hang() -> None:
+    device = os.open(mounting.DEVICE, os.O_RDWR)
+    os.close(device)
+    driver = Driver(device, cast("FileSystem", None), Owner(0, 0), bytes, lambda: None)
+    with pytest.raises(FuseUnavailableError, match=r"libfuse 3\.3 or newer is needed"):
+        driver.start()
