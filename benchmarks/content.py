@@ -24,7 +24,7 @@ class Sizes:
     first_bytes: int = 64 * _MIB
     small_files: int = 20_000
     small_read: int = 6_000
-    random_reads: int = 240  # in all, by 8 threads
+    random_reads: int = 160  # in all, by 8 threads
     tiny_reads: int = 200
     processes: int = 8
 

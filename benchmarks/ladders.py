@@ -20,7 +20,7 @@ from benchmarks.taking import Taking
 _LATENCIES_MS = (1.0, 15.0, 60.0)
 _TOOLS = {
     "first byte": (MOORAGE, STREAMS, WIRE),
-    "sequential": (MOORAGE, STREAMS, WIRE),
+    "sequential": (MOORAGE, STREAMS),
     "random 64K x 8": (MOORAGE, STREAMS, WIRE),
     "small files": (MOORAGE, STREAMS, WIRE),
     "small files with a plan": (MOORAGE,),

@@ -80,8 +80,8 @@ def peak_of(status: str) -> int:
 
 
 def serves_fuse(root_pid: int) -> bool:
-    """True if one of the family holds a FUSE device open: then what the mount costs is counted, and nothing beside it."""
-    return any(_is_fuse(link) for pid in family(root_pid) for link in Path(f"/proc/{pid}/fd").glob("*"))
+    """True if one of the family holds a FUSE device open, and so serves the mount; or may, as it shows it to root only."""
+    return any(_holds_fuse(pid) for pid in family(root_pid))
 
 
 def rest(root_pid: int, limit_s: float = 10.0) -> None:
@@ -103,11 +103,20 @@ def drop_caches() -> None:
     _DROP.write_text("3\n")
 
 
+def _holds_fuse(pid: int) -> bool:
+    try:
+        return any(_is_fuse(link) for link in Path(f"/proc/{pid}/fd").iterdir())
+    except PermissionError:
+        return True  # whoever keeps secrets is undumpable
+    except OSError:
+        return False  # it has ended
+
+
 def _is_fuse(link: Path) -> bool:
     try:
         return link.stat().st_rdev == _FUSE
-    except OSError:
-        return False
+    except FileNotFoundError:
+        return False  # closed meanwhile
 
 
 def _fields(stat: str) -> list[str]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks import plots, report
 from benchmarks.content import Sizes
-from benchmarks.goals import Measured
+from benchmarks.goals import Measured, judge
 from benchmarks.mounts import RCLONE_FLAGS
 from benchmarks.processes import ROOT, BenchmarkError
 from benchmarks.taking import Taking
@@ -39,6 +39,10 @@ def write(folder: Path, taking: Taking, measured: Measured, sizes: Sizes, load: 
         "sizes": dataclasses.asdict(sizes),
         "rclone_flags": RCLONE_FLAGS,
         "failures": taking.failures,
+        "goals": [
+            {"goal": goal.what, "unit": goal.unit, "wanted": goal.wanted, "reached": reached, "met": met}
+            for goal, reached, met in judge(measured)
+        ],
         "samples": [dataclasses.asdict(each) for each in taking.samples],
     }
     (folder / "results.json").write_text(json.dumps(facts, indent=1) + "\n")

@@ -75,7 +75,11 @@ def test_results_stand_in_the_document_with_their_command_and_replace_the_old(tm
     assert "| sequential, cold | x rclone | at least 3 | 2 | **no** |" in text
     assert "The load average at the start was 0.25." in text
     assert {path.name for path in document.parent.iterdir()} >= {"benchmarks.svg", "benchmarks-latencies.svg"}
-    assert json.loads((document.parent / "benchmarks.json").read_text())["samples"][0]["value"] == 700
+    kept = json.loads((document.parent / "benchmarks.json").read_text())
+    assert kept["samples"][0]["value"] == 700
+    assert {"goal": "sequential, cold", "unit": "x rclone", "wanted": "at least 3", "reached": 2, "met": False} in kept[
+        "goals"
+    ]
 
 
 @pytest.mark.full
