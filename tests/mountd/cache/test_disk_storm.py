@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mountd.cache import trim
 from tests.support.cache_storm import ROUNDS
-from tests.support.caches import MIB, found, opened, segments, used_bytes
+from tests.support.caches import MIB, found, opened, segments
 
 ROOT = Path(__file__).parents[3]
 LIMIT = 6 * MIB
@@ -32,7 +32,7 @@ def test_processes_that_are_killed_cost_the_others_nothing(tmp_path: Path) -> No
                 assert victim.stdout.readline() == "0\n"
                 victim.kill()
                 assert victim.wait(20) == -9
-            assert used_bytes(folder) <= LIMIT + 3 * SEGMENT
+            assert trim.used_bytes(folder) <= LIMIT + 3 * SEGMENT
         for process in (first, second):
             told, wrong = process.communicate(timeout=60)
             assert (process.returncode, wrong) == (0, "")

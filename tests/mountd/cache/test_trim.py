@@ -1,5 +1,6 @@
 import os
 import shutil
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -174,6 +175,16 @@ def test_a_disk_that_is_short_of_space_is_left_some(folder: Path, monkeypatch: p
         assert found(cache, "new", 0, SIZE) == SIZE
         assert mine - used_bytes(folder) >= least
         assert [bool(found(cache, name, 0, SIZE)) for name in names] == [False] + [True] * 5
+
+
+def test_a_segment_that_is_younger_than_the_listing_is_not_taken_for_gone(folder: Path) -> None:
+    with opened(folder, LIMIT) as cache:
+        put(cache, "a", 0, SIZE)
+        [extent] = cache._find(file_id("a"), 0, 1)
+        now = int(time.time())
+        assert cache._is_gone(1, now - 5)
+        assert not cache._is_gone(1, now + 1)
+        assert not cache._is_gone(extent.segment, now - 5)
 
 
 def test_clear_removes_all_and_mounts_go_on(folder: Path) -> None:
