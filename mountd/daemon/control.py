@@ -169,7 +169,11 @@ _NO_REQUEST = "a request is one line of JSON with a 'do' that this socket knows"
 
 async def _tell_progress(stream: trio.SocketStream, warming: "Warming", total_bytes: int) -> None:
     while True:
-        await stream.send_all(json.dumps(_told(warming.progress, total_bytes)).encode() + b"\n")
+        try:
+            await stream.send_all(json.dumps(_told(warming.progress, total_bytes)).encode() + b"\n")
+        except trio.BrokenResourceError:
+            warming.stop()
+            return
         await trio.sleep(_TELL_S)
 
 

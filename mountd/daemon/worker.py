@@ -113,6 +113,10 @@ class Worker:
             )
         if len(order) > LONGEST:
             raise BadInputError(f"{self.mountpoint}: a plan of {len(order)} entries; the most is {LONGEST}")
+        if order and self.manifest.entry(max(order)) is None:
+            raise BadInputError(
+                f"{self.mountpoint}: the plan names inode {max(order)}, which the dataset does not have"
+            )
         self._plan.follow(order, self._to_fetch)
 
     def warming(self, paths: Sequence[str]) -> tuple[Warming, Iterator[FileKey], int]:

@@ -8,8 +8,8 @@ ahead of the walk takes it with him; what he passed over is forgotten.
 
 It also tells `Needed` what is still to come, if trimming has asked, so that the disk keeps that.
 
-The lock protects the plan, its cursor, what is pending and the count of flights. The fetcher is called under it, and calls
-back only from its own threads; the manifest is asked outside of it.
+The lock protects the plan, its cursor, what is pending and the count of flights; fetcher and manifest are asked outside of
+it.
 """
 
 import contextlib
@@ -156,11 +156,11 @@ class PlanPrefetcher:
                 return 0
             size = min(file.size, _LARGEST_START_BYTES, self._room_bytes)
             for start, end in split(0, size, LARGEST_FETCH_BYTES):
-                with self._lock:  # held across `ahead`, so that no flight is counted off before it is counted
-                    begun = self._fetcher.ahead(file, start, end, self._landed)
-                    self._under_way += begun or 0
+                begun = self._fetcher.ahead(file, start, end, self._landed)
                 if begun is None:
                     return None
+                with self._lock:  # a flight that has landed already has counted itself off before: the sum is right
+                    self._under_way += begun
             return size
         return 0
 

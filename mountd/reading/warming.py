@@ -55,16 +55,18 @@ class Warming:
                 self.progress.files += 1
                 self.progress.bytes += file.size
         with self._changed:
-            self._changed.wait_for(lambda: not self._under_way)
+            self._changed.wait_for(lambda: not self._under_way)  # every flight lands, by its deadline at the latest
         if not self._disk.drain(_DISK_WAIT_S):
             self._fail(StoreUnreachableError("the cache's disk does not keep up; see its health, and warm again"))
         return self.progress
 
     def _bring(self, file: FileKey, start: int, end: int) -> None:
         while not self._stopped:
-            with self._changed:  # held across `ahead`, so that no flight is counted off before it is counted
-                begun = self._fetcher.ahead(file, start, end, self._landed)
-                if begun is not None:
+            begun = self._fetcher.ahead(file, start, end, self._landed)
+            with self._changed:
+                if (
+                    begun is not None
+                ):  # a flight that has landed already has counted itself off before: the sum is right
                     self._under_way += begun
                     return
                 self._changed.wait(_ROOM_POLL_S)

@@ -1,5 +1,6 @@
 """`mountd warm`, `plan` and `top` on a real mount."""
 
+import os
 import re
 import subprocess
 import sys
@@ -110,6 +111,34 @@ def test_a_plan_for_another_dataset_is_refused(mount: client.Mount, tmp_path: Pa
         client.plan(mount.mountpoint, array("I", [2, 3]), "0" * 64)
     with pytest.raises(NotFoundError, match="no mount of Moorage"):
         client.plan(tmp_path, array("I", [2, 3]), "0" * 64)
+
+
+def test_a_plan_with_an_inode_that_is_not_there_is_refused(mount: client.Mount) -> None:
+    with pytest.raises(BadInputError, match="names inode 4000000000"):
+        client.plan(mount.mountpoint, array("I", [2, 4_000_000_000]), mount.status()["digest"])
+
+
+@pytest.mark.parametrize("bytes_", [b"abc", b""])
+def test_a_plan_that_is_no_list_of_inodes_harms_nothing(mount: client.Mount, bytes_: bytes) -> None:
+    with os.fdopen(os.memfd_create("plan"), "r+b") as stream:
+        stream.write(bytes_)
+        stream.flush()
+        request = {"do": "plan", "digest": mount.status()["digest"]}
+        descriptors = [stream.fileno()] * 3
+        if bytes_:
+            with pytest.raises(BadInputError, match="a plan of 3 bytes"):
+                records.ask(mount.mountpoint, request, 10, name="plan", descriptors=descriptors)
+        else:
+            assert records.ask(mount.mountpoint, request, 10, name="plan", descriptors=descriptors) == {"length": 0}
+    assert (mount.mountpoint / NAMES[0]).read_bytes() == content(NAMES[0], 0, SIZE)
+
+
+def test_leaving_a_warming_early_ends_it_without_a_word(mount: client.Mount) -> None:
+    for step in client.warm(mount.mountpoint):
+        assert step["total_bytes"] == 30 * SIZE
+        break
+    until(lambda: mount.status()["fetch"]["in_flight"] == 0, what="the end of what was under way")
+    assert mountd("warm", mount.mountpoint).startswith(f"{mount.mountpoint}: 30 files")
 
 
 def test_a_plan_of_a_local_folder_is_accepted_and_fetches_nothing(tmp_path: Path) -> None:
