@@ -16,6 +16,7 @@ pytestmark = pytest.mark.fuse
 SIZES = {
     "small": 5000,
     "64 KiB and one": 64 * KIB + 1,
+    "700 KiB": 700 * KIB,
     "three extents and seven": 3 * MIB + 7,
     "4 MiB and one": 4 * MIB + 1,
     "empty/": 0,
@@ -86,6 +87,17 @@ def test_a_warm_read_asks_the_network_for_nothing(world: Served, tmp_path: Path)
         assert wrong(reads, read_apart(reads)) == []
         assert mount.status()["reads"]["bytes"] > before
         assert world.server.requests == []
+
+
+def test_with_the_least_memory_a_file_that_outgrows_the_queue_to_the_disk_is_kept(
+    world: Served, tmp_path: Path
+) -> None:
+    settings = {"cache_dir": str(tmp_path / "cache"), "memory": "4MiB", "cache_size": "256MiB"}
+    for is_warm in (False, True):
+        with world.mount(tmp_path / "mnt", **settings) as mount:
+            world.server.requests.clear()
+            assert read_apart([world.read(mount, "700 KiB")]) == ["right"]
+            assert len(world.server.requests) == (0 if is_warm else 1)
 
 
 def test_random_small_reads_fetch_at_most_16_bytes_a_byte(world: Served, mount: client.Mount) -> None:
