@@ -7,10 +7,11 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .SILENT:
 .ONESHELL:
-.PHONY: help setup lint test test-full demo bench clean
+.PHONY: help setup lint test test-full soak demo bench clean
 
 STORE ?= local
 MODE ?= mount
+SOAK_MINUTES ?= 30
 AZURITE_VERSION := 3.35.0
 
 BIN := .venv/bin
@@ -53,6 +54,9 @@ test: lint $(AZURITE) $(TOOLS) ## lint, and all tests but the long ones
 test-full: $(INSTALLED) $(LIBFUSE) $(AZURITE) $(TOOLS) $(BENCH) ## the long tests
 	echo "test-full: pytest"
 	$(REQUIRE_FUSE) $(BIN)/pytest -q -m full
+
+soak: $(INSTALLED) ## random reads of damaged caches for SOAK_MINUTES=30
+	$(REQUIRE_FUSE) SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/pytest -q -k soak tests/mountd/test_storm.py
 
 demo: $(INSTALLED) $(if $(filter azurite,$(STORE)),$(AZURITE)) ## train on a mounted dataset; STORE=azurite, MODE=download
 	$(BIN)/python examples/digits/demo.py --store $(STORE) --mode $(MODE)

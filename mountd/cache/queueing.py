@@ -1,7 +1,8 @@
 """Extents on their way to the disk: a queue bounded in bytes, between any number of threads and one writer.
 
 Who offers never waits: what does not fit is declined, because a disk slower than the network must not hold up a read. What
-the writer has taken counts until it is settled, so that the bound holds for everything the cache refers to.
+the writer has taken counts until it is settled, so that the bound holds for everything the cache refers to. One offer alone
+is always taken: with little memory the bound is below a single extent.
 """
 
 import threading
@@ -31,10 +32,10 @@ class WriteQueue:
         self._closed = False
 
     def put(self, offer: Offer) -> bool:
-        """Queue an offer; False if it does not fit or the queue is closed."""
+        """Queue an offer; False if it does not fit beside the others, or the queue is closed."""
         size = len(offer.record.data)
         with self._changed:
-            if self._closed or self._held_bytes + size > self._limit_bytes:
+            if self._closed or (self._held_bytes and self._held_bytes + size > self._limit_bytes):
                 return False
             self._held_bytes += size
             self._offers.append(offer)

@@ -1,6 +1,8 @@
-"""Extents of made-up files in a disk cache: what was put, and whether what comes back is right."""
+"""Extents of made-up files in a disk cache: what was put, whether what comes back is right, and damage to its files."""
 
 import hashlib
+import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -12,6 +14,7 @@ from tests.support.content import content
 MIB = 1 << 20
 LIMIT_BYTES = 64 * MIB
 QUEUE_BYTES = 32 * MIB
+DAMAGES = ("flip", "cut", "remove", "zero", "swap")
 
 
 def file_id(name: str) -> bytes:
@@ -64,6 +67,29 @@ def found(cache: DiskCache, name: str, offset: int, size: int) -> int:
 def segments(folder: Path) -> list[Path]:
     """The segment files of a cache folder, the coldest first."""
     return sorted((folder / "segments").glob("*.segment"), key=lambda path: path.stat().st_mtime_ns)
+
+
+def files_of(folder: Path) -> list[Path]:
+    """Every file of a cache folder."""
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def damage(files: list[Path], which: float, how: str, where: float, length: int) -> None:
+    """Do one of DAMAGES to one of the files, `length` bytes of it at `where`; both places are shares of the whole."""
+    path = files[int(which * len(files))]
+    place = int(where * path.stat().st_size)
+    if how == "remove":
+        path.unlink()
+    elif how == "cut":
+        os.truncate(path, place)
+    elif how == "swap":
+        shutil.copyfile(files[0], path) if path != files[0] else None
+    else:
+        with path.open("r+b") as stream:
+            stream.seek(place)
+            old = stream.read(length)
+            stream.seek(place)
+            stream.write(bytes(len(old)) if how == "zero" else bytes(byte ^ 0x55 for byte in old))
 
 
 def used_bytes(folder: Path) -> int:

@@ -1,6 +1,5 @@
 """Random work on one folder against a list of what was put: no wrong byte, no exception, nothing lost without cause."""
 
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -12,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from mountd.cache import trim
 from mountd.cache.disk import DiskCache
-from tests.support.caches import LIMIT_BYTES, MIB, QUEUE_BYTES, data_of, file_id, found, put
+from tests.support.caches import DAMAGES, LIMIT_BYTES, MIB, QUEUE_BYTES, damage, data_of, file_id, files_of, found, put
 
 NAMES = st.sampled_from(["a", "b", "c"])
 OFFSETS = st.one_of(st.integers(0, 96).map(lambda n: n * 32 * 1024), st.integers(0, 3 * MIB))
@@ -73,29 +72,10 @@ class SharedFolder(RuleBasedStateMachine):
         trim.trim(self.folder, goal)
         self.kept = [set(), set()]
 
-    @precondition(lambda self: self._files())
-    @rule(
-        which=PLACES,
-        how=st.sampled_from(["flip", "cut", "remove", "zero", "swap"]),
-        where=PLACES,
-        length=st.integers(1, 5000),
-    )
+    @precondition(lambda self: bool(files_of(self.folder)))
+    @rule(which=PLACES, how=st.sampled_from(DAMAGES), where=PLACES, length=st.integers(1, 5000))
     def damage(self, which: float, how: str, where: float, length: int) -> None:
-        files = self._files()
-        path = files[int(which * len(files))]
-        place = int(where * path.stat().st_size)
-        if how == "remove":
-            path.unlink()
-        elif how == "cut":
-            os.truncate(path, place)
-        elif how == "swap":
-            shutil.copyfile(files[0], path) if path != files[0] else None
-        else:
-            with path.open("r+b") as stream:
-                stream.seek(place)
-                old = stream.read(length)
-                stream.seek(place)
-                stream.write(bytes(len(old)) if how == "zero" else bytes(byte ^ 0x55 for byte in old))
+        damage(files_of(self.folder), which, how, where, length)
         self.kept, self.is_suspect = [set(), set()], True
         self._read_all()
 
@@ -118,9 +98,6 @@ class SharedFolder(RuleBasedStateMachine):
         for cache in self.caches:
             for extent in self.ever:
                 found(cache, *extent)
-
-    def _files(self) -> list[Path]:
-        return sorted(path for path in self.folder.rglob("*") if path.is_file() and path.suffix != ".lock")
 
     def teardown(self) -> None:
         for cache in self.caches:
