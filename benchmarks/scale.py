@@ -1,8 +1,8 @@
 """What the number of entries costs: mount time, memory, lookups and listings of a manifest of any size.
 
 `python -m benchmarks.scale mount 10000000` mounts it as a user does, for each thing that is measured anew, so that neither
-kernel nor worker has seen anything; `python -m benchmarks.scale freeze 1000000` writes one as `mountd freeze` does, from a
-listing that costs little.
+kernel nor worker has seen anything; `threads` asks an open manifest by as many threads as a worker has; `freeze` writes one
+as `mountd freeze` does, from a sorted listing, and `freeze-shuffled` from one that jumps about.
 
 Memory is RssAnon + RssShmem of the worker (/proc/PID/status): what it has for itself. RssFile, which is left out, is the
 page cache's: programs, libraries and, were it mapped, the manifest.
@@ -13,20 +13,26 @@ import random
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from benchmarks.manifests import file_path, make_manifest
 from benchmarks.measure import peak_of
 from mountd import client
-from mountd.dataset.manifest import FrozenFile, write_manifest
+from mountd.dataset.manifest import ROOT, FrozenFile, Manifest, write_manifest
 
 _MOUNTD = Path(sys.executable).parent / "mountd"
 _MIB = 1 << 20
 _LOOKUPS = 20_000
+_THREADS = 66  # service threads and those that wait for bytes
+_TOGETHER_S = 300.0
+_PRIME = 7_368_787  # steps of it meet every number, in an order that looks like none
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,15 +143,18 @@ def _walk(root: Path, every: int) -> int:
     return found
 
 
-def _freeze(folder: Path, files: int) -> str:
+def _freeze(folder: Path, files: int, *, step: int = 1) -> str:
     listing = (
-        FrozenFile(file_path(number, 1000), 100_000, f"0x8DC{number:012X}", 1_700_000_000_000_000_000 + number)
-        for number in range(files)
+        FrozenFile(file_path(number), 100_000, f"0x8DC{number:012X}", 1_700_000_000_000_000_000 + number)
+        for number in (place * step % files for place in range(files))
     )
+    before_s = time.process_time()
     rate = _rate(lambda: write_manifest(folder / "m", ["https://moorage.invalid/data/"], listing).files)
-    peak = peak_of(Path("/proc/self/status").read_text())
+    cpu_s = time.process_time() - before_s
+    size_bytes, peak_bytes = (folder / "m").stat().st_size, peak_of(Path("/proc/self/status").read_text())
     return (
-        f"{rate:,.0f} entries/s, {(folder / 'm').stat().st_size / files:.0f} bytes each, {peak / _MIB:.0f} MiB at most"
+        f"{rate:,.0f} entries/s, {cpu_s / files * 1e6:.1f} us of CPU and {size_bytes / files:.0f} bytes each; "
+        f"{peak_bytes / _MIB:.0f} MiB of memory at most"
     )
 
 
@@ -160,7 +169,36 @@ def _mount(folder: Path, files: int) -> str:
     return "\n".join(lines)
 
 
+def _threads(folder: Path, files: int) -> str:
+    make_manifest(folder / "manifest", files)
+    together = threading.Barrier(_THREADS + 1, timeout=_TOGETHER_S)
+
+    def ask(seed: int) -> None:
+        for number in random.Random(seed).sample(range(files), min(3000, files)):
+            name = Path(file_path(number)).name.encode()
+            manifest.lookup(ROOT + 1 + number // 1000, name)
+        together.wait()  # all have asked
+        together.wait()  # and none has gone before the memory was read
+
+    with Manifest.open(folder / "manifest") as manifest, ThreadPoolExecutor(_THREADS) as pool:
+        before_bytes = own_bytes(os.getpid())
+        asked = [pool.submit(ask, seed) for seed in range(_THREADS)]
+        together.wait()
+        grown_bytes = own_bytes(os.getpid()) - before_bytes
+        together.wait()
+        for each in asked:
+            each.result()
+    return f"{_THREADS} threads that look up names: {grown_bytes / _MIB:.1f} MiB more"
+
+
+_COMMANDS: dict[str, Callable[[Path, int], str]] = {
+    "mount": _mount,
+    "threads": _threads,
+    "freeze": _freeze,
+    "freeze-shuffled": partial(_freeze, step=_PRIME),
+}
+
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as scratch:
-        what = {"mount": _mount, "freeze": _freeze}[sys.argv[1]]
+        what = _COMMANDS[sys.argv[1]]
         sys.stdout.write(what(Path(scratch), int(sys.argv[2])) + "\n")
