@@ -4,7 +4,8 @@ A thread takes a token, and then the first job of the better queue; so nobody lo
 is queued or running is limited below the number of threads: however much is guessed, some threads are left for readers.
 
 A job that has waited longer than the deadline is not begun but told so, by a thread of its own that only watches: with all
-threads held by a store that hangs, a reader still gets his error in time.
+threads held by a store that hangs, a reader still gets his error in time. A job that the end of the pool finds waiting is
+told the same: whoever waits for a job hears of it, whatever happens.
 """
 
 import logging
@@ -25,7 +26,7 @@ _WATCH_S = 1.0
 
 
 class Job:
-    """Something to run once; `late` is called instead if no thread came in time."""
+    """Something to run once; `late` is called instead if no thread came in time, or before the end."""
 
     __slots__ = ("born_s", "late", "run")
 
@@ -59,14 +60,14 @@ class Pool:
             for thread in self._threads:
                 thread.start()
         except RuntimeError as error:
+            self.close()
             raise FuseUnavailableError(
                 f"reading needs {len(self._threads)} threads ({error}); raise the limit (ulimit -u, pids.max)"
             ) from None
 
     def submit(self, job: Job) -> None:
         """Run `job` as soon as a thread is free."""
-        self._urgent.append(job)
-        self._tokens.put(True)
+        self._queue(self._urgent, job)
 
     def take_ahead(self) -> bool:
         """Take a place for one job of read-ahead; False if there is too much of it already."""
@@ -83,14 +84,14 @@ class Pool:
 
     def submit_ahead(self, job: Job) -> None:
         """Run `job`, for which a place was taken, when nothing urgent waits; the job gives its place back."""
-        self._ahead.append(job)
-        self._tokens.put(True)
+        self._queue(self._ahead, job)
 
     def close(self) -> None:
-        """Drop what has not begun; wait for what has, but not for long."""
+        """Tell what has not begun that it is late; wait for what has, but not for long."""
         self._closed.set()
         for _ in self._threads:
             self._tokens.put(False)  # the end
+        self._give_up()
         deadline_s = time.monotonic() + _CLOSE_WAIT_S
         for thread in self._threads:
             if thread.ident is not None:
@@ -102,6 +103,17 @@ class Pool:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _queue(self, queue: deque[Job], job: Job) -> None:
+        queue.append(job)
+        self._tokens.put(True)
+        if self._closed.is_set():  # perhaps after `close` has looked
+            self._give_up()
+
+    def _give_up(self) -> None:
+        for queue in (self._urgent, self._ahead):
+            while (job := self._pop(queue)) is not None:
+                self._guarded(job.late)
 
     def _work(self) -> None:
         while self._tokens.get() and not self._closed.is_set():
@@ -116,8 +128,10 @@ class Pool:
                 while (job := self._pop(queue)) is not None:
                     if time.monotonic() - job.born_s < self._deadline_s:
                         queue.appendleft(job)
+                        self._tokens.put(True)  # a thread may have taken the job's token meanwhile, and found nothing
                         break
                     self._guarded(job.late)
+        self._give_up()  # what was put back while `close` looked
 
     @staticmethod
     def _pop(queue: deque[Job]) -> Job | None:
