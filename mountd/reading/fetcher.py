@@ -18,7 +18,9 @@ for room under it, and never call back.
 import copy
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from cachetools import TTLCache
@@ -52,6 +54,16 @@ class Flight:
 Landed = Callable[[Flight], None]
 
 
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """A range that failed, and until when that is told instead of asking again; others of its file prolong nothing."""
+
+    start: int
+    end: int
+    until_s: float
+    error: MountdError
+
+
 class Fetcher:
     """Fetches ranges of files from `stores`, one for each source of the manifest."""
 
@@ -62,7 +74,7 @@ class Fetcher:
         self._deadline_s = deadline_s
         self._lock = threading.Lock()
         self._flights: dict[bytes, list[Flight]] = {}
-        self._failures: TTLCache[bytes, list[tuple[int, int, MountdError]]] = TTLCache(_FAILURES_KEPT, _FAILURE_LIFE_S)
+        self._failures: TTLCache[bytes, list[_Failure]] = TTLCache(_FAILURES_KEPT, _FAILURE_LIFE_S)
 
     def fetch(self, file: FileKey, wanted: Sequence[Range], landed: Landed) -> tuple[int, list[Piece]]:
         """Bring the ranges `wanted`: how often `landed` is called (by other threads, perhaps already), and what is here.
@@ -79,8 +91,10 @@ class Fetcher:
                 joined = self._overlapping(file, start, end)
                 for begin, finish in gaps(start, end, [(each.start, each.end) for each in joined]):
                     # A flight that landed between the caller's look into the cache and now has left its bytes there.
-                    if self._cache.memory.holds(file.digest, begin, finish):
-                        here += self._cache.memory.read(file.digest, begin, finish - begin)
+                    # They are taken at once: what is only looked at may be dropped before it is read.
+                    pieces = self._cache.memory.read(file.digest, begin, finish - begin)
+                    if sum(len(data) for _, data in pieces) == finish - begin:
+                        here += pieces
                     else:
                         begun.append(Flight(file, begin, finish, ahead=False))
                 for flight in joined:
@@ -92,7 +106,7 @@ class Fetcher:
         return count + len(begun), here
 
     def ahead(self, file: FileKey, start: int, end: int, landed: Landed | None = None) -> bool:
-        """Bring (start, end) in the background, as far as it is neither here nor under way; False if there is no room.
+        """Bring (start, end) in the background, as far as it is neither here nor under way; False if it cannot be now.
 
         `landed` is called for each flight that this begins.
         """
@@ -101,9 +115,10 @@ class Fetcher:
         begun: list[Flight] = []
         with self._lock:
             if file.digest in self._failures:
-                return True  # the error is told to the reader who comes for the bytes, if one comes
+                return False  # the error is told to the reader who comes for the bytes, if one comes
             joined = [(each.start, each.end) for each in self._overlapping(file, start, end)]
-            left = gaps(start, end, joined)
+            # Looked up again under the lock: a flight may have landed since.
+            left = [each for each in gaps(start, end, joined) if not self._cache.memory.holds(file.digest, *each)]
             for begin, finish in left:
                 if not self._has_room(finish - begin):
                     break
@@ -132,9 +147,9 @@ class Fetcher:
             self._flights.setdefault(flight.file.digest, []).append(flight)
 
     def _raise_remembered(self, file: FileKey, start: int, end: int) -> None:
-        for begin, finish, failure in self._failures.get(file.digest, ()):
-            if begin < end and finish > start:
-                raise copy.copy(failure)
+        for each in self._failures.get(file.digest, ()):
+            if each.start < end and each.end > start and time.monotonic() < each.until_s:
+                raise copy.copy(each.error)
 
     def _fly_ahead(self, flight: Flight) -> None:
         try:
@@ -171,7 +186,8 @@ class Fetcher:
             self._cache.memory.release(flight.end - flight.start)
             self._pool.give_ahead()
         flight.failure = StoreUnreachableError(
-            f"{self._name(flight)}: not asked for within {self._deadline_s:g} s: all connections wait for a store"
+            f"{self._name(flight)}: not asked for: all connections waited for a store for {self._deadline_s:g} s, "
+            "or the mount has ended"
         )
         self._land(flight)
 
@@ -183,8 +199,9 @@ class Fetcher:
             if not flights:
                 del self._flights[file]
             if flight.failure is not None:
-                known = [each for each in self._failures.get(file, ()) if each[0] != flight.start]
-                self._failures[file] = [*known[-7:], (flight.start, flight.end, flight.failure)]
+                until_s = time.monotonic() + _FAILURE_LIFE_S
+                known = [each for each in self._failures.get(file, ()) if each.start != flight.start]
+                self._failures[file] = [*known[-7:], _Failure(flight.start, flight.end, until_s, flight.failure)]
             waiting, flight.waiting = flight.waiting, []
         for landed in waiting:
             try:
