@@ -39,14 +39,18 @@ _FAILURE_LIFE_S = 5.0
 
 
 class Flight:
-    """One GET under way; when it has landed, `data` or `failure` is there and does not change any more."""
+    """One GET under way; when it has landed, `data` or `failure` is there and does not change any more.
 
-    __slots__ = ("ahead", "data", "end", "failure", "file", "kept", "start", "waiting")
+    `job` is what a reader who joins read-ahead may hurry; it is forgotten at the landing, for it refers to the flight.
+    """
+
+    __slots__ = ("ahead", "data", "end", "failure", "file", "job", "kept", "start", "waiting")
 
     def __init__(self, file: FileKey, start: int, end: int, *, ahead: bool) -> None:
         self.file, self.start, self.end, self.ahead = file, start, end, ahead
         self.data: Buffer = b""
         self.failure: MountdError | None = None
+        self.job: Job | None = None
         self.kept = True  # False: the disk did not take it
         self.waiting: list[Landed] = []
 
@@ -84,6 +88,7 @@ class Fetcher:
         """
         begun: list[Flight] = []
         here: list[Piece] = []
+        hurried: list[Job] = []
         count = 0
         with self._lock:
             for start, end in wanted:
@@ -99,10 +104,13 @@ class Fetcher:
                         begun.append(Flight(file, begin, finish, ahead=False))
                 for flight in joined:
                     flight.waiting.append(landed)
+                    hurried += [flight.job] if flight.job is not None else []
                 count += len(joined)
             self._register(begun, landed)
         for flight in begun:
             self._pool.submit(Job(partial(self._fly, flight), partial(self._fail_late, flight)))
+        for job in hurried:
+            self._pool.hurry(job)
         return count + len(begun), here
 
     def ahead(self, file: FileKey, start: int, end: int, landed: Landed | None = None) -> bool:
@@ -112,7 +120,7 @@ class Fetcher:
         """
         if self._cache.holds(file.digest, start, end):
             return True
-        begun: list[Flight] = []
+        begun: list[Job] = []
         with self._lock:
             if file.digest in self._failures:
                 return False  # the error is told to the reader who comes for the bytes, if one comes
@@ -122,10 +130,12 @@ class Fetcher:
             for begin, finish in left:
                 if not self._has_room(finish - begin):
                     break
-                begun.append(Flight(file, begin, finish, ahead=True))
-            self._register(begun, landed)
-        for flight in begun:
-            self._pool.submit_ahead(Job(partial(self._fly_ahead, flight), partial(self._fail_late, flight)))
+                flight = Flight(file, begin, finish, ahead=True)
+                flight.job = Job(partial(self._fly_ahead, flight), partial(self._fail_late, flight))
+                self._register([flight], landed)
+                begun.append(flight.job)
+        for job in begun:
+            self._pool.submit_ahead(job)
         return len(begun) == len(left)
 
     def _has_room(self, size_bytes: int) -> bool:
@@ -189,16 +199,17 @@ class Fetcher:
             f"{self._name(flight)}: not asked for: all connections waited for a store for {self._deadline_s:g} s, "
             "or the mount has ended"
         )
-        self._land(flight)
+        self._land(flight, remember=not flight.ahead)  # what was only guessed and never begun has not failed
 
-    def _land(self, flight: Flight) -> None:
+    def _land(self, flight: Flight, *, remember: bool = True) -> None:
         file = flight.file.digest
         with self._lock:
+            flight.job = None
             flights = self._flights[file]
             flights.remove(flight)
             if not flights:
                 del self._flights[file]
-            if flight.failure is not None:
+            if flight.failure is not None and remember:
                 until_s = time.monotonic() + _FAILURE_LIFE_S
                 known = [each for each in self._failures.get(file, ()) if each.start != flight.start]
                 self._failures[file] = [*known[-7:], _Failure(flight.start, flight.end, until_s, flight.failure)]

@@ -2,6 +2,7 @@
 
 A thread takes a token, and then the first job of the better queue; so nobody looks into two queues at once. Read-ahead that
 is queued or running is limited below the number of threads: however much is guessed, some threads are left for readers.
+A guess that a reader came for is hurried: it goes to the better queue, behind whoever was there before him.
 
 A job that has waited longer than the deadline is not begun but told so, by a thread of its own that only watches: with all
 threads held by a store that hangs, a reader still gets his error in time. A job that the end of the pool finds waiting is
@@ -28,10 +29,10 @@ _WATCH_S = 1.0
 class Job:
     """Something to run once; `late` is called instead if no thread came in time, or before the end."""
 
-    __slots__ = ("born_s", "late", "run")
+    __slots__ = ("born_s", "hurried", "late", "run")
 
     def __init__(self, run: Callable[[], None], late: Callable[[], None]) -> None:
-        self.run, self.late, self.born_s = run, late, time.monotonic()
+        self.run, self.late, self.born_s, self.hurried = run, late, time.monotonic(), False
 
 
 class Pool:
@@ -85,6 +86,15 @@ class Pool:
     def submit_ahead(self, job: Job) -> None:
         """Run `job`, for which a place was taken, when nothing urgent waits; the job gives its place back."""
         self._queue(self._ahead, job)
+        if job.hurried:  # before it was queued
+            self.hurry(job)
+
+    def hurry(self, job: Job) -> None:
+        """Make a job of read-ahead urgent from now on, unless it has begun: a reader waits for it."""
+        job.hurried = True
+        if self._remove(self._ahead, job):
+            job.born_s = time.monotonic()
+            self._queue(self._urgent, job)
 
     def close(self) -> None:
         """Tell what has not begun that it is late; wait for what has, but not for long."""
@@ -118,20 +128,32 @@ class Pool:
     def _work(self) -> None:
         while self._tokens.get() and not self._closed.is_set():
             job = self._pop(self._urgent) or self._pop(self._ahead)
-            if job is not None:  # else the watch took it
+            if job is not None:  # else it was late, or hurried
                 self._guarded(job.run)
             del job  # the next wait may be long, and a job may hold bytes
 
     def _watch(self) -> None:
         while not self._closed.wait(_WATCH_S):
             for queue in (self._urgent, self._ahead):
-                while (job := self._pop(queue)) is not None:
-                    if time.monotonic() - job.born_s < self._deadline_s:
-                        queue.appendleft(job)
-                        self._tokens.put(True)  # a thread may have taken the job's token meanwhile, and found nothing
-                        break
-                    self._guarded(job.late)
-        self._give_up()  # what was put back while `close` looked
+                while (job := self._late_in(queue)) is not None:
+                    if self._remove(queue, job):  # else a thread came after all
+                        self._guarded(job.late)
+
+    def _late_in(self, queue: deque[Job]) -> Job | None:
+        """The oldest job of a queue, if it has waited too long; it stays there, where a thread may come for it."""
+        try:
+            job = queue[0]
+        except IndexError:
+            return None
+        return job if time.monotonic() - job.born_s >= self._deadline_s else None
+
+    @staticmethod
+    def _remove(queue: deque[Job], job: Job) -> bool:
+        try:
+            queue.remove(job)  # atomic, as `popleft` is: one of those who want a job gets it
+        except ValueError:
+            return False
+        return True
 
     @staticmethod
     def _pop(queue: deque[Job]) -> Job | None:

@@ -21,6 +21,7 @@ from tests.support.waiting import until
 
 KIB = 1 << 10
 MIB = 1 << 20
+READ = 128 * KIB
 A = file_of("a", 8 * MIB)
 SMALL = file_of("small", 1000)
 
@@ -283,6 +284,34 @@ def test_a_read_never_waits_behind_read_ahead(
         for name in ("b", "c", "d"):
             assert reading.read(file_of(name, 8 * MIB), 0, MIB) == data_of(name, 0, MIB)
         store.gate.set()
+
+
+def test_read_ahead_that_a_reader_came_for_waits_no_longer_than_his_read_would(store: FakeStore) -> None:
+    store.gate.clear()
+    with open_reading(store, threads=1, deadline_s=30) as reading:
+        hanging = start(reading.fetcher, (0, 16 * KIB))
+        until(lambda: store.asked, what="the call that hangs")
+        assert reading.fetcher.ahead(A, 4 * MIB, 5 * MIB)
+        waiting = [start(reading.fetcher, (at, at + KIB)) for at in (2 * MIB, 4 * MIB, 3 * MIB)]
+        store.gate.set()
+        for each in (hanging, *waiting):
+            each()
+    assert [offset for _, offset, _ in store.asked] == [0, 2 * MIB, 4 * MIB, 3 * MIB]
+
+
+def test_read_ahead_that_got_no_thread_in_time_is_no_failure_for_the_reader_who_comes(
+    store: FakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pools, "_WATCH_S", 0.02)
+    store.gate.clear()
+    with open_reading(store, threads=2, deadline_s=0.2) as reading:
+        hanging = [start(reading.fetcher, (at, at + 16 * KIB)) for at in (0, 16 * KIB)]
+        assert reading.fetcher.ahead(A, 2 * MIB, 3 * MIB)
+        until(lambda: not reading.pool._ahead_count, what="the end of the read-ahead")
+        store.gate.set()
+        for each in hanging:
+            each()
+        assert reading.read(A, 2 * MIB, READ) == data_of("a", 2 * MIB, READ)
 
 
 def test_a_fetch_that_gets_no_memory_in_time_says_what_to_do(store: FakeStore) -> None:

@@ -63,6 +63,44 @@ def test_what_a_reader_waits_for_comes_before_what_is_guessed(told: Told) -> Non
     assert told.order == [("first", "run"), ("second", "run"), ("guess", "run")]
 
 
+def test_a_guess_that_a_reader_came_for_is_as_urgent_as_his_read(told: Told) -> None:
+    with Pool(30, threads=1) as pool:
+        with held(pool):
+            early, queued = told.job("hurried early"), told.job("hurried")
+            pool.hurry(early)
+            pool.submit(told.job("first"))
+            pool.submit_ahead(told.job("guess"))
+            pool.submit_ahead(queued)
+            pool.hurry(queued)
+            pool.hurry(queued)
+            pool.submit_ahead(early)
+            pool.submit(told.job("last"))
+        until(lambda: len(told.order) == 5, what="all jobs")
+        pool.hurry(queued)
+        pool.submit(told.job("after"))
+        until(lambda: len(told.order) == 6, what="the one after")
+    names = [name for name, _ in told.order]
+    assert names == ["first", "hurried", "hurried early", "last", "guess", "after"]
+
+
+def test_a_hurried_job_has_the_whole_deadline_from_then_on(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = [0.0]
+    monkeypatch.setattr(pools, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
+    monkeypatch.setattr(pools, "_WATCH_S", 0.01)
+    with Pool(30, threads=1) as pool:
+        with held(pool):
+            guess = told.job("guess")
+            pool.submit_ahead(guess)
+            now_s[0] = 29
+            pool.hurry(guess)
+            pool.submit_ahead(told.job("behind"))
+            now_s[0] = 58
+            pool.submit_ahead(told.job("never late"))
+            now_s[0] = 59
+            until(lambda: told.order == [("guess", "late"), ("behind", "late")], what="both told")
+        until(lambda: len(told.order) == 3, what="the last")
+
+
 @pytest.mark.parametrize(("threads", "limit", "places"), [(8, 3, 3), (4, 64, 3), (1, 64, 1)])
 def test_read_ahead_never_takes_all_threads(threads: int, limit: int, places: int) -> None:
     with Pool(30, threads, limit) as pool:

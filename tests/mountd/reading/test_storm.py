@@ -115,7 +115,7 @@ def test_in_a_storm_every_read_is_answered_once_and_right_and_nothing_leaks(
             disk=stack.enter_context(opened(tmp_path, 16 * MIB, MIB)) if on_disk else None,
             threads=12,
             ahead_limit=6,
-            deadline_s=1,
+            deadline_s=1 if temper else 30,
         ) as reading,
     ):
         store.look = lambda: reading.cache.memory.status().used_bytes
@@ -128,3 +128,20 @@ def test_in_a_storm_every_read_is_answered_once_and_right_and_nothing_leaks(
     assert tally.right > 0
     assert (tally.failed > 0) == (temper > 0)
     assert tally.count == 1280
+
+
+@pytest.mark.warns
+@pytest.mark.parametrize("seed", range(4))
+def test_when_it_all_ends_in_a_storm_every_read_is_answered_once(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    monkeypatch.setattr(pools, "_WATCH_S", 0.01)
+    store, tally = Storm(seed, temper=0.3), Tally()
+    with (
+        open_reading(store, memory_bytes=6 * MIB, threads=12, ahead_limit=6, deadline_s=1) as reading,
+        ThreadPoolExecutor(16) as threads,
+    ):
+        running = [threads.submit(reader, reading, tally, seed * 1000 + number, 40) for number in range(16)]
+        until(lambda: tally.count > 100 * seed, what="the storm")
+        reading.pool.close()
+        assert [each.exception(60) for each in running] == [None] * 16
+        until(lambda: tally.count == 640, what="all answers")
+    assert tally.wrong == []
