@@ -18,6 +18,7 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass
 
+from mountd.dataset.extents import gaps
 from mountd.stores.base import Buffer
 
 _BLOCK_SHIFT = 20  # the table finds extents by file and MiB
@@ -106,12 +107,7 @@ class MemoryCache:
         """The pieces of [offset, offset + size) that are here: ascending, not overlapping, clipped to the range."""
         end = offset + size
         with self._changed:
-            found = {
-                extent
-                for block in range(offset >> _BLOCK_SHIFT, (end - 1 >> _BLOCK_SHIFT) + 1)
-                for extent in self._blocks.get((file, block), ())
-                if extent.start < end and extent.end > offset
-            }
+            found = self._touching(file, offset, end)
             for extent in found:
                 if extent.end <= end:
                     self._unread.pop(extent, None)
@@ -129,16 +125,24 @@ class MemoryCache:
         return pieces
 
     def holds(self, file: bytes, start: int, end: int) -> bool:
-        """True if one extent has all of (start, end); reads nothing and spends nothing."""
+        """True if all of (start, end) is here; reads nothing and spends nothing."""
         with self._changed:
-            candidates = self._blocks.get((file, start >> _BLOCK_SHIFT), ())
-            return any(extent.start <= start and extent.end >= end for extent in candidates)
+            found = sorted((extent.start, extent.end) for extent in self._touching(file, start, end))
+        return not gaps(start, end, found)
 
     def status(self) -> MemoryStatus:
         """The sums now."""
         with self._changed:
             ahead = self._ahead_read_bytes, self._ahead_wasted_bytes
             return MemoryStatus(self._used_bytes, self._limit_bytes, *ahead)
+
+    def _touching(self, file: bytes, start: int, end: int) -> set[Extent]:
+        return {
+            extent
+            for block in range(start >> _BLOCK_SHIFT, (end - 1 >> _BLOCK_SHIFT) + 1)
+            for extent in self._blocks.get((file, block), ())
+            if extent.start < end and extent.end > start
+        }
 
     def _take(self, size_bytes: int, limit_bytes: int, *, unread_since: float | None) -> bool:
         """Drop what may be dropped until there is room; `unread_since`: spare what was read ahead after that moment."""

@@ -18,7 +18,9 @@ for room under it, and never call back.
 import copy
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from cachetools import TTLCache
@@ -37,19 +39,33 @@ _FAILURE_LIFE_S = 5.0
 
 
 class Flight:
-    """One GET under way; when it has landed, `data` or `failure` is there and does not change any more."""
+    """One GET under way; when it has landed, `data` or `failure` is there and does not change any more.
 
-    __slots__ = ("ahead", "data", "end", "failure", "file", "kept", "start", "waiting")
+    `job` is what a reader who joins read-ahead may hurry; it is forgotten at the landing, for it refers to the flight.
+    """
+
+    __slots__ = ("ahead", "data", "end", "failure", "file", "job", "kept", "start", "waiting")
 
     def __init__(self, file: FileKey, start: int, end: int, *, ahead: bool) -> None:
         self.file, self.start, self.end, self.ahead = file, start, end, ahead
         self.data: Buffer = b""
         self.failure: MountdError | None = None
+        self.job: Job | None = None
         self.kept = True  # False: the disk did not take it
         self.waiting: list[Landed] = []
 
 
 Landed = Callable[[Flight], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """A range that failed, and until when that is told instead of asking again; others of its file prolong nothing."""
+
+    start: int
+    end: int
+    until_s: float
+    error: MountdError
 
 
 class Fetcher:
@@ -62,7 +78,7 @@ class Fetcher:
         self._deadline_s = deadline_s
         self._lock = threading.Lock()
         self._flights: dict[bytes, list[Flight]] = {}
-        self._failures: TTLCache[bytes, list[tuple[int, int, MountdError]]] = TTLCache(_FAILURES_KEPT, _FAILURE_LIFE_S)
+        self._failures: TTLCache[bytes, list[_Failure]] = TTLCache(_FAILURES_KEPT, _FAILURE_LIFE_S)
 
     def fetch(self, file: FileKey, wanted: Sequence[Range], landed: Landed) -> tuple[int, list[Piece]]:
         """Bring the ranges `wanted`: how often `landed` is called (by other threads, perhaps already), and what is here.
@@ -72,6 +88,7 @@ class Fetcher:
         """
         begun: list[Flight] = []
         here: list[Piece] = []
+        hurried: list[Job] = []
         count = 0
         with self._lock:
             for start, end in wanted:
@@ -79,36 +96,47 @@ class Fetcher:
                 joined = self._overlapping(file, start, end)
                 for begin, finish in gaps(start, end, [(each.start, each.end) for each in joined]):
                     # A flight that landed between the caller's look into the cache and now has left its bytes there.
-                    if self._cache.memory.holds(file.digest, begin, finish):
-                        here += self._cache.memory.read(file.digest, begin, finish - begin)
+                    # They are taken at once: what is only looked at may be dropped before it is read.
+                    pieces = self._cache.memory.read(file.digest, begin, finish - begin)
+                    if sum(len(data) for _, data in pieces) == finish - begin:
+                        here += pieces
                     else:
                         begun.append(Flight(file, begin, finish, ahead=False))
                 for flight in joined:
                     flight.waiting.append(landed)
+                    hurried += [flight.job] if flight.job is not None else []
                 count += len(joined)
             self._register(begun, landed)
         for flight in begun:
             self._pool.submit(Job(partial(self._fly, flight), partial(self._fail_late, flight)))
+        for job in hurried:
+            self._pool.hurry(job)
         return count + len(begun), here
 
     def ahead(self, file: FileKey, start: int, end: int, landed: Landed | None = None) -> int | None:
         """Bring (start, end) in the background, as far as it is neither here nor under way; None if there is no room.
 
         Returns how many flights this began; `landed` is called for each of them.
+
+        Raises:
+            MountdError: some of it failed a moment ago; the reader who comes for the bytes is told the same.
         """
         if self._cache.holds(file.digest, start, end):
             return 0
         with self._lock:
-            if file.digest in self._failures:
-                return 0  # the error is told to the reader who comes for the bytes, if one comes
+            self._raise_remembered(file, start, end)
             joined = [(each.start, each.end) for each in self._overlapping(file, start, end)]
+            # Looked up again under the lock: a flight may have landed since.
             left = [each for each in gaps(start, end, joined) if not self._cache.memory.holds(file.digest, *each)]
             begun = [Flight(file, begin, finish, ahead=True) for begin, finish in left]
             if not self._has_room(begun):
                 return None
+            jobs = [Job(partial(self._fly_ahead, flight), partial(self._fail_late, flight)) for flight in begun]
+            for flight, job in zip(begun, jobs, strict=True):
+                flight.job = job
             self._register(begun, landed)
-        for flight in begun:
-            self._pool.submit_ahead(Job(partial(self._fly_ahead, flight), partial(self._fail_late, flight)))
+        for job in jobs:
+            self._pool.submit_ahead(job)
         return len(begun)
 
     def _has_room(self, begun: list[Flight]) -> bool:
@@ -136,9 +164,9 @@ class Fetcher:
             self._flights.setdefault(flight.file.digest, []).append(flight)
 
     def _raise_remembered(self, file: FileKey, start: int, end: int) -> None:
-        for begin, finish, failure in self._failures.get(file.digest, ()):
-            if begin < end and finish > start:
-                raise copy.copy(failure)
+        for each in self._failures.get(file.digest, ()):
+            if each.start < end and each.end > start and time.monotonic() < each.until_s:
+                raise copy.copy(each.error)
 
     def _fly_ahead(self, flight: Flight) -> None:
         try:
@@ -175,20 +203,23 @@ class Fetcher:
             self._cache.memory.release(flight.end - flight.start)
             self._pool.give_ahead()
         flight.failure = StoreUnreachableError(
-            f"{self._name(flight)}: not asked for within {self._deadline_s:g} s: all connections wait for a store"
+            f"{self._name(flight)}: not asked for: all connections waited for a store for {self._deadline_s:g} s, "
+            "or the mount has ended"
         )
-        self._land(flight)
+        self._land(flight, remember=not flight.ahead)  # what was only guessed and never begun has not failed
 
-    def _land(self, flight: Flight) -> None:
+    def _land(self, flight: Flight, *, remember: bool = True) -> None:
         file = flight.file.digest
         with self._lock:
+            flight.job = None
             flights = self._flights[file]
             flights.remove(flight)
             if not flights:
                 del self._flights[file]
-            if flight.failure is not None:
-                known = [each for each in self._failures.get(file, ()) if each[0] != flight.start]
-                self._failures[file] = [*known[-7:], (flight.start, flight.end, flight.failure)]
+            if flight.failure is not None and remember:
+                until_s = time.monotonic() + _FAILURE_LIFE_S
+                known = [each for each in self._failures.get(file, ()) if each.start != flight.start]
+                self._failures[file] = [*known[-7:], _Failure(flight.start, flight.end, until_s, flight.failure)]
             waiting, flight.waiting = flight.waiting, []
         for landed in waiting:
             try:

@@ -150,7 +150,7 @@ class PlanPrefetcher:
 
     def _fetch(self, walk: _Walk, inode: int) -> int | None:
         """Offer one file to the fetcher; the bytes that memory will hold for it, or None if there is no room."""
-        with contextlib.suppress(MountdError):  # not a file: the plan's author is told by what he reads, not here
+        with contextlib.suppress(MountdError):  # no file, or it failed: the plan's author is told by what he reads
             file = walk.file_of(inode)
             if file is None or (self._disk is not None and self._disk.holds(file.digest, 0, file.size)):
                 return 0

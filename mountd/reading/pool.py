@@ -2,9 +2,11 @@
 
 A thread takes a token, and then the first job of the better queue; so nobody looks into two queues at once. Read-ahead that
 is queued or running is limited below the number of threads: however much is guessed, some threads are left for readers.
+A guess that a reader came for is hurried: it goes to the better queue, behind whoever was there before him.
 
 A job that has waited longer than the deadline is not begun but told so, by a thread of its own that only watches: with all
-threads held by a store that hangs, a reader still gets his error in time.
+threads held by a store that hangs, a reader still gets his error in time. A job that the end of the pool finds waiting is
+told the same: whoever waits for a job hears of it, whatever happens.
 """
 
 import logging
@@ -25,12 +27,12 @@ _WATCH_S = 1.0
 
 
 class Job:
-    """Something to run once; `late` is called instead if no thread came in time."""
+    """Something to run once; `late` is called instead if no thread came in time, or before the end."""
 
-    __slots__ = ("born_s", "late", "run")
+    __slots__ = ("born_s", "hurried", "late", "run")
 
     def __init__(self, run: Callable[[], None], late: Callable[[], None]) -> None:
-        self.run, self.late, self.born_s = run, late, time.monotonic()
+        self.run, self.late, self.born_s, self.hurried = run, late, time.monotonic(), False
 
 
 class Pool:
@@ -59,14 +61,14 @@ class Pool:
             for thread in self._threads:
                 thread.start()
         except RuntimeError as error:
+            self.close()
             raise FuseUnavailableError(
                 f"reading needs {len(self._threads)} threads ({error}); raise the limit (ulimit -u, pids.max)"
             ) from None
 
     def submit(self, job: Job) -> None:
         """Run `job` as soon as a thread is free."""
-        self._urgent.append(job)
-        self._tokens.put(True)
+        self._queue(self._urgent, job)
 
     def take_ahead(self) -> bool:
         """Take a place for one job of read-ahead; False if there is too much of it already."""
@@ -83,14 +85,23 @@ class Pool:
 
     def submit_ahead(self, job: Job) -> None:
         """Run `job`, for which a place was taken, when nothing urgent waits; the job gives its place back."""
-        self._ahead.append(job)
-        self._tokens.put(True)
+        self._queue(self._ahead, job)
+        if job.hurried:  # before it was queued
+            self.hurry(job)
+
+    def hurry(self, job: Job) -> None:
+        """Make a job of read-ahead urgent from now on, unless it has begun: a reader waits for it."""
+        job.hurried = True
+        if self._remove(self._ahead, job):
+            job.born_s = time.monotonic()
+            self._queue(self._urgent, job)
 
     def close(self) -> None:
-        """Drop what has not begun; wait for what has, but not for long."""
+        """Tell what has not begun that it is late; wait for what has, but not for long."""
         self._closed.set()
         for _ in self._threads:
             self._tokens.put(False)  # the end
+        self._give_up()
         deadline_s = time.monotonic() + _CLOSE_WAIT_S
         for thread in self._threads:
             if thread.ident is not None:
@@ -103,21 +114,46 @@ class Pool:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _queue(self, queue: deque[Job], job: Job) -> None:
+        queue.append(job)
+        self._tokens.put(True)
+        if self._closed.is_set():  # perhaps after `close` has looked
+            self._give_up()
+
+    def _give_up(self) -> None:
+        for queue in (self._urgent, self._ahead):
+            while (job := self._pop(queue)) is not None:
+                self._guarded(job.late)
+
     def _work(self) -> None:
         while self._tokens.get() and not self._closed.is_set():
             job = self._pop(self._urgent) or self._pop(self._ahead)
-            if job is not None:  # else the watch took it
+            if job is not None:  # else it was late, or hurried
                 self._guarded(job.run)
             del job  # the next wait may be long, and a job may hold bytes
 
     def _watch(self) -> None:
         while not self._closed.wait(_WATCH_S):
             for queue in (self._urgent, self._ahead):
-                while (job := self._pop(queue)) is not None:
-                    if time.monotonic() - job.born_s < self._deadline_s:
-                        queue.appendleft(job)
-                        break
-                    self._guarded(job.late)
+                while (job := self._late_in(queue)) is not None:
+                    if self._remove(queue, job):  # else a thread came after all
+                        self._guarded(job.late)
+
+    def _late_in(self, queue: deque[Job]) -> Job | None:
+        """The oldest job of a queue, if it has waited too long; it stays there, where a thread may come for it."""
+        try:
+            job = queue[0]
+        except IndexError:
+            return None
+        return job if time.monotonic() - job.born_s >= self._deadline_s else None
+
+    @staticmethod
+    def _remove(queue: deque[Job], job: Job) -> bool:
+        try:
+            queue.remove(job)  # atomic, as `popleft` is: one of those who want a job gets it
+        except ValueError:
+            return False
+        return True
 
     @staticmethod
     def _pop(queue: deque[Job]) -> Job | None:

@@ -12,6 +12,7 @@ import threading
 from cachetools import LRUCache
 
 from mountd.dataset.extents import FileKey
+from mountd.errors import MountdError
 from mountd.reading.fetcher import Fetcher
 from mountd.reading.window import Advice, Streams
 
@@ -37,7 +38,11 @@ class Prefetcher:
     def follow(self, file: FileKey, advice: Advice) -> None:
         """Fetch what `advice` says is worth it, as far as there is room."""
         for start, end in advice.ahead:
-            if self._fetcher.ahead(file, start, end) is None:
+            try:
+                begun = self._fetcher.ahead(file, start, end)
+            except MountdError:  # told to the reader who comes for the bytes, if one comes
+                begun = None
+            if begun is None:
                 with self._lock:
                     advice.stream.withdraw(start)
                 return

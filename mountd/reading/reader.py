@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from mountd.cache.memory import Piece
 from mountd.cache.tiers import Cache
 from mountd.dataset.extents import FileKey, Range, clip, gaps, split, widen
-from mountd.errors import DefectError, MountdError
+from mountd.errors import DefectError, MountdError, StoreUnreachableError
 from mountd.metrics import Metrics
 from mountd.reading.fetcher import Fetcher, Flight
 from mountd.reading.plan import PlanPrefetcher
@@ -108,7 +108,7 @@ class Reader:
                 result = DefectError(f"{store.url}{file.key}: {type(error).__name__}: {error}")
             answer(result)
 
-        self._pool.submit(Job(run, lambda: answer(DefectError(f"{store.url}{file.key}: the disk does not answer"))))
+        self._pool.submit(Job(run, lambda: answer(StoreUnreachableError(f"{store.url}{file.key}: no answer in time"))))
         return None
 
     def _start(self, file: FileKey, offset: int, size: int, answer: Answer) -> Parts | None:

@@ -62,7 +62,11 @@ class Warming:
 
     def _bring(self, file: FileKey, start: int, end: int) -> None:
         while not self._stopped:
-            begun = self._fetcher.ahead(file, start, end, self._landed)
+            try:
+                begun = self._fetcher.ahead(file, start, end, self._landed)
+            except MountdError as error:
+                self._fail(error)
+                return
             with self._changed:
                 if (
                     begun is not None

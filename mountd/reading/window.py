@@ -39,7 +39,7 @@ class Stream:
     def withdraw(self, start: int) -> None:
         """What lies from `start` on could not be asked for, for want of memory."""
         self.asked_to = min(self.asked_to, start)
-        self.window_bytes = max(FIRST_WINDOW_BYTES, self.window_bytes // 2)
+        self.window_bytes = max(min(FIRST_WINDOW_BYTES, self.window_bytes), self.window_bytes // 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Streams:
     def _ahead(self, stream: Stream, end: int) -> list[Range]:
         start = max(stream.asked_to, -(-end // GRANULE_BYTES) * GRANULE_BYTES)
         window = stream.window_bytes
-        if start - end > window // 2:
+        if not window or start - end > window // 2:
             return []
         part = min(LARGEST_FETCH_BYTES, max(_LEAST_AHEAD_BYTES, window // _FETCHES))
         finish = min(self._file_size, -(-(end + window) // part) * part)
