@@ -24,7 +24,7 @@ from benchmarks.taking import Taking
 
 _QUIET = 0.5
 _PARTS = ("table", "latencies", "counts")
-console = Console(width=max(Console().width, 150))
+console = Console(width=max(Console().width, 170))
 
 
 def main() -> None:

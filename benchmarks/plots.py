@@ -32,17 +32,22 @@ def ladder(path: Path, samples: Sequence[Sample]) -> None:
     """A line for each tool over the latencies, a panel for each row."""
     rungs = [each for each in samples if each.step.endswith(" ms")]
     rows = list(dict.fromkeys(each.row for each in rungs))
+    steps = sorted({_step(each) for each in rungs})
     colours = _colours()
     figure, panels = _figure([f"{row}, {UNITS[row]}" for row in rows])
     for axis, row in zip(panels, rows, strict=True):
         for tool in dict.fromkeys(each.tool for each in rungs if each.row == row):
-            points = [
-                (float(each.step.split()[0]), each.value) for each in rungs if (each.row, each.tool) == (row, tool)
-            ]
+            points = [(_step(each), each.value) for each in rungs if (each.row, each.tool) == (row, tool)]
             axis.plot(*zip(*points, strict=True), marker="o", label=tool, color=colours[tool])
         axis.set(xscale="log", yscale="log", xlabel="latency, ms")
+        axis.xaxis.minorticks_off()
+        axis.set_xticks(steps, [f"{step:g}" for step in steps])
         axis.legend()
     _save(figure, path)
+
+
+def _step(sample: Sample) -> float:
+    return float(sample.step.split()[0])
 
 
 def _colours() -> dict[str, str]:

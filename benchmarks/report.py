@@ -96,7 +96,9 @@ def ladder(samples: Sequence[Sample], step_word: str) -> tuple[list[str], Cells]
     rungs = [each for each in samples if each.step.endswith(f" {step_word}")]
     steps = _in_order(each.step for each in rungs)
     lines: Cells = []
-    for row, tool in _in_order((each.row, each.tool) for each in rungs):
+    taken = {(each.row, each.tool) for each in rungs}
+    names = _in_order(each.row for each in rungs)
+    for row, tool in ((row, tool) for row in names for tool in TOOLS if (row, tool) in taken):
         found = [
             [each.value for each in rungs if (each.row, each.tool, each.step) == (row, tool, step)] for step in steps
         ]

@@ -166,7 +166,8 @@ def _hand_over(root: Path, keys: list[str]) -> float:
         command = [str(Path(sys.executable).parent / "mountd"), "plan", str(root), plan.name]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_START_S)
     if done.returncode:
-        raise OSError(f"mountd plan: {done.stderr.strip().splitlines()[-1]}")
+        _, _, last = done.stderr.strip().rpartition("\n")
+        raise OSError(f"mountd plan: {last}")
     used = resource.getrusage(resource.RUSAGE_CHILDREN)  # no other child has ended yet
     return used.ru_utime + used.ru_stime
 
