@@ -26,7 +26,7 @@ AZURITE := .venv/azurite/.installed-$(AZURITE_VERSION)
 REQUIRE_FUSE := $(shell [ -r /dev/fuse ] && [ -w /dev/fuse ] && echo MOORAGE_REQUIRE_FUSE=1)
 
 # All that the goals need of the machine, so that one line names all that is missing.
-NEEDS := python fuse $(if $(filter setup lint test test-full,$(MAKECMDGOALS)),libfuse) \
+NEEDS := python fuse $(if $(filter setup lint test test-full bench,$(MAKECMDGOALS)),libfuse) \
 	$(if $(filter setup test test-full,$(MAKECMDGOALS)),tests node) \
 	$(if $(filter azurite,$(STORE)),node) $(if $(filter bench,$(MAKECMDGOALS)),bench)
 
@@ -61,7 +61,7 @@ soak: $(INSTALLED) ## random reads of damaged caches for SOAK_MINUTES=30
 demo: $(INSTALLED) $(if $(filter azurite,$(STORE)),$(AZURITE)) ## train on a mounted dataset; STORE=azurite, MODE=download
 	$(BIN)/python examples/digits/demo.py --store $(STORE) --mode $(MODE)
 
-bench: $(INSTALLED) $(BENCH) ## Moorage, rclone and obstore on one shaped server; BENCH_ARGS=--quick
+bench: $(INSTALLED) $(BENCH) $(LIBFUSE) ## Moorage, rclone and obstore on one shaped server; BENCH_ARGS=--quick
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 clean: ## remove what make made here

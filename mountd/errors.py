@@ -3,7 +3,7 @@
     MountdError
     ├── BadInputError            3   EINVAL   a source, manifest, path, setting or credential that cannot be used
     │   ├── HostilePathError                  a path that no file system could hold
-    │   ├── ManifestError                     a manifest file that is not one, or is damaged
+    │   ├── ManifestError             EIO     a manifest file that is not one, or is damaged
     │   └── DestinationExistsError    EEXIST  a target that is there already, and may not be overwritten
     ├── NotFoundError            4   ENOENT
     ├── AccessDeniedError        5   EACCES   the store refused the credential, or there is none
@@ -43,6 +43,8 @@ class HostilePathError(BadInputError):
 
 class ManifestError(BadInputError):
     """A manifest file that is not one, has another version, or is damaged."""
+
+    errno = errno.EIO  # what a reader gets when the file is damaged, or its disk fails, under a mount
 
 
 class DestinationExistsError(BadInputError):

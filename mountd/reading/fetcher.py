@@ -119,12 +119,12 @@ class Fetcher:
         Returns how many flights this began; `landed` is called for each of them.
 
         Raises:
-            MountdError: some of it failed a moment ago; the reader who comes for the bytes is told the same.
+            MountdError: some of the file failed a moment ago; the reader who comes for the bytes is told himself.
         """
         if self._cache.holds(file.digest, start, end):
             return 0
         with self._lock:
-            self._raise_remembered(file, start, end)
+            self._raise_remembered(file, 0, file.size)
             joined = [(each.start, each.end) for each in self._overlapping(file, start, end)]
             # Looked up again under the lock: a flight may have landed since.
             left = [each for each in gaps(start, end, joined) if not self._cache.memory.holds(file.digest, *each)]

@@ -2,9 +2,9 @@
 
 With a shuffled epoch nobody can guess the next file, but whoever reads knows it, and says so once. One thread walks along
 the plan ahead of the readers and offers each file that is not here to the fetcher. It stops where half of the memory budget
-holds what no reader has come for yet, or where the fetcher has no room, and goes on when a file of the plan is read. Files
-that the disk has cost it a look-up. Readers need not keep the order exactly: several read side by side. One who reads far
-ahead of the walk takes it with him; what he passed over is forgotten.
+holds what no reader has come for yet, a few thousand files ahead of them, or where the fetcher has no room, and goes on when
+a file of the plan is read. Files that the disk has cost it a look-up. Readers need not keep the order exactly: several read
+side by side. One who reads far ahead of the walk takes it with him; what he passed over is forgotten.
 
 It also tells `Needed` what is still to come, if trimming has asked, so that the disk keeps that.
 
@@ -30,6 +30,9 @@ from mountd.reading.window import LARGEST_FETCH_BYTES
 
 _LOG = logging.getLogger(__name__)
 _LEAD = 1024  # readers that far ahead of the walk are not side by side with it any more
+_LONGEST_WALK = (
+    4096  # entries ahead of the readers: whose files the kernel has, he does not ask for them, nor need a walk
+)
 _RETRY_S = 0.05  # nothing tells when the fetcher has room again, if all of it is others'
 # The thread is woken for many files at once: a wake-up for each costs as much as the fetch.
 _REFILL_SHARE, _REFILL_UNDER_WAY = 0.9, 3 * AHEAD_LIMIT // 4
@@ -134,7 +137,9 @@ class PlanPrefetcher:
         while not self._closed:
             with self._lock:
                 walk = self._walk
-                if walk is None or walk.at >= len(walk.order) or self._pending_bytes >= self._room_bytes:
+                if walk is None or walk.at >= min(len(walk.order), walk.read_to + _LONGEST_WALK):
+                    return True
+                if self._pending_bytes >= self._room_bytes:
                     return True
                 place = walk.at
             inode = walk.order[place]

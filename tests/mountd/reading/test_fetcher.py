@@ -83,7 +83,7 @@ def test_wants_that_overlap_share_what_overlaps(store: FakeStore) -> None:
 def test_a_reader_joins_the_read_ahead_that_is_under_way(store: FakeStore) -> None:
     store.gate.clear()
     with open_reading(store) as reading:
-        assert reading.fetcher.ahead(A, 0, MIB)
+        assert reading.fetcher.ahead(A, 0, MIB) == 1
         flights = start(reading.fetcher, (512 * KIB, 528 * KIB))
         store.gate.set()
         assert ranges(flights()) == [(0, MIB)]
@@ -99,7 +99,7 @@ def test_what_landed_between_the_look_into_the_cache_and_the_fetch_is_not_fetche
         assert count == 0
         assert b"".join(bytes(data) for _, data in here) == data_of("a", 16 * KIB, 64 * KIB)
         monkeypatch.setattr(Cache, "holds", lambda *_: False)  # as if it landed just after
-        assert reading.fetcher.ahead(A, 0, 96 * KIB)
+        assert reading.fetcher.ahead(A, 0, 96 * KIB) == 0
     assert store.asked_bytes == 96 * KIB
 
 
@@ -133,7 +133,7 @@ def test_what_landed_meanwhile_is_not_lost_when_its_memory_is_taken_at_once(
 def test_read_ahead_fetches_nothing_that_is_here_in_any_pieces(store: FakeStore) -> None:
     with open_reading(store) as reading:
         start(reading.fetcher, *((at, at + 256 * KIB) for at in range(0, MIB, 256 * KIB)))()
-        assert reading.fetcher.ahead(A, 0, MIB)
+        assert reading.fetcher.ahead(A, 0, MIB) == 0
     assert store.asked_bytes == MIB
 
 
@@ -242,14 +242,14 @@ def test_read_ahead_never_queues_up(store: FakeStore) -> None:
     store.gate.clear()
     with open_reading(store, threads=8, ahead_limit=4) as reading:
         taken = [reading.fetcher.ahead(A, at, at + 64 * KIB) for at in range(0, 3 * MIB, 64 * KIB)]
-        assert taken == [True] * 4 + [False] * 44
+        assert taken == [1] * 4 + [None] * 44
         store.gate.set()
 
 
 def test_read_ahead_never_waits_for_memory(store: FakeStore) -> None:
     store.gate.clear()
     with open_reading(store, memory_bytes=4 * MIB) as reading:
-        assert [reading.fetcher.ahead(A, at, at + 2 * MIB) for at in (0, 2 * MIB)] == [True, False]
+        assert [reading.fetcher.ahead(A, at, at + 2 * MIB) for at in (0, 2 * MIB)] == [1, None]
         assert reading.pool._ahead_count == 1
         store.gate.set()
 
@@ -257,10 +257,11 @@ def test_read_ahead_never_waits_for_memory(store: FakeStore) -> None:
 def test_read_ahead_that_failed_is_told_to_the_reader_who_comes_and_to_nobody_else(store: FakeStore) -> None:
     store.failure = DataChangedError("changed")
     with open_reading(store) as reading:
-        assert reading.fetcher.ahead(A, 0, MIB)
+        assert reading.fetcher.ahead(A, 0, MIB) == 1
         until(lambda: store.asked and not reading.fetcher._flights, what="its end")
         assert reading.cache.memory.status().used_bytes == 0
-        assert not reading.fetcher.ahead(A, MIB, 2 * MIB)
+        with pytest.raises(DataChangedError):
+            reading.fetcher.ahead(A, MIB, 2 * MIB)
         with pytest.raises(DataChangedError):
             reading.read(A, 512 * KIB, 10)
     assert store.asked == [("a", 0, MIB)]
@@ -279,7 +280,7 @@ def test_a_read_never_waits_behind_read_ahead(
     store.gate.clear()
     with open_reading(store, memory_bytes=memory_mib * MIB, threads=threads, ahead_limit=64) as reading:
         taken = [reading.fetcher.ahead(A, at, at + MIB) for at in range(0, 8 * MIB, MIB)]
-        assert taken == [True] * places + [False] * (8 - places)
+        assert taken == [1] * places + [None] * (8 - places)
         until(lambda: len(store.asked) == places, what="the read-ahead")
         for name in ("b", "c", "d"):
             assert reading.read(file_of(name, 8 * MIB), 0, MIB) == data_of(name, 0, MIB)
@@ -291,7 +292,7 @@ def test_read_ahead_that_a_reader_came_for_waits_no_longer_than_his_read_would(s
     with open_reading(store, threads=1, deadline_s=30) as reading:
         hanging = start(reading.fetcher, (0, 16 * KIB))
         until(lambda: store.asked, what="the call that hangs")
-        assert reading.fetcher.ahead(A, 4 * MIB, 5 * MIB)
+        assert reading.fetcher.ahead(A, 4 * MIB, 5 * MIB) == 1
         waiting = [start(reading.fetcher, (at, at + KIB)) for at in (2 * MIB, 4 * MIB, 3 * MIB)]
         store.gate.set()
         for each in (hanging, *waiting):
@@ -306,7 +307,7 @@ def test_read_ahead_that_got_no_thread_in_time_is_no_failure_for_the_reader_who_
     store.gate.clear()
     with open_reading(store, threads=2, deadline_s=0.2) as reading:
         hanging = [start(reading.fetcher, (at, at + 16 * KIB)) for at in (0, 16 * KIB)]
-        assert reading.fetcher.ahead(A, 2 * MIB, 3 * MIB)
+        assert reading.fetcher.ahead(A, 2 * MIB, 3 * MIB) == 1
         until(lambda: not reading.pool._ahead_count, what="the end of the read-ahead")
         store.gate.set()
         for each in hanging:
@@ -328,7 +329,7 @@ def test_readers_hear_in_time_that_all_connections_hang(store: FakeStore, monkey
     with open_reading(store, threads=2, deadline_s=0.2) as reading:
         hanging = [start(reading.fetcher, (at, at + 16 * KIB)) for at in (0, MIB)]
         until(lambda: len(store.asked) == 2, what="both calls")
-        assert reading.fetcher.ahead(A, 2 * MIB, 3 * MIB)
+        assert reading.fetcher.ahead(A, 2 * MIB, 3 * MIB) == 1
         with pytest.raises(StoreUnreachableError, match=r"all connections waited for a store for 0\.2 s"):
             reading.read(SMALL, 0, 10)
         until(lambda: not reading.pool._ahead_count, what="the end of the read-ahead")
@@ -346,7 +347,7 @@ def test_a_store_that_hangs_does_not_hold_up_the_end(store: FakeStore, monkeypat
         reading.fetcher.fetch(A, [(0, 16 * KIB)], begun.append)
         until(lambda: store.asked, what="the fetch")
         reading.fetcher.fetch(A, [(MIB, 2 * MIB)], lambda flight: told.put(flight.failure))
-        assert reading.fetcher.ahead(A, 2 * MIB, 3 * MIB)
+        assert reading.fetcher.ahead(A, 2 * MIB, 3 * MIB) == 1
         begin = time.monotonic()
         reading.pool.close()
         assert time.monotonic() - begin < 5
@@ -363,5 +364,5 @@ def test_a_read_after_the_end_is_an_error_and_no_hang(store: FakeStore) -> None:
         reading.pool.close()
         with pytest.raises(StoreUnreachableError, match="the mount has ended"):
             reading.read(SMALL, 0, 10)
-        assert not reading.fetcher.ahead(A, 0, MIB)
+        assert reading.fetcher.ahead(A, 0, MIB) is None
     assert not any(each.is_alive() for each in reading.pool._threads)
