@@ -78,7 +78,7 @@ $(TOOLS): .ci/system-packages | $(INSTALLED)
 	.ci/system-packages tests
 	touch $@
 
-# PyPI has pyfuse3 as source only: it is compiled here. What runs without it (make demo, make bench) does not wait for it.
+# PyPI has pyfuse3 as source only: it is compiled here. What runs without it (make demo) does not wait for it.
 $(LIBFUSE): pyproject.toml .ci/system-packages | $(INSTALLED)
 	.ci/system-packages libfuse
 	echo "setup: pip install -e '.[fuse]'"
