@@ -180,7 +180,7 @@ QUICK = settings(
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-LONG = settings(QUICK, max_examples=10, stateful_step_count=40, derandomize=False)
+LONG = settings(QUICK, max_examples=3, stateful_step_count=40, derandomize=False)
 
 
 def rage(weather: settings, capfd: pytest.CaptureFixture[str]) -> None:
