@@ -117,7 +117,7 @@ class MemoryCache:
                     extent.ahead = False
                     self._ahead_read_bytes += extent.end - extent.start
         pieces: list[Piece] = []
-        for extent in sorted(found, key=_start) if len(found) > 1 else found:
+        for extent in found:
             begin, finish = max(offset, extent.start), min(end, extent.end)
             if begin < finish:
                 pieces.append((begin, extent.data[begin - extent.start : finish - extent.start]))
@@ -127,7 +127,7 @@ class MemoryCache:
     def holds(self, file: bytes, start: int, end: int) -> bool:
         """True if all of (start, end) is here; reads nothing and spends nothing."""
         with self._changed:
-            found = sorted((extent.start, extent.end) for extent in self._touching(file, start, end))
+            found = [(extent.start, extent.end) for extent in self._touching(file, start, end)]
         return not gaps(start, end, found)
 
     def status(self) -> MemoryStatus:
@@ -136,13 +136,14 @@ class MemoryCache:
             ahead = self._ahead_read_bytes, self._ahead_wasted_bytes
             return MemoryStatus(self._used_bytes, self._limit_bytes, *ahead)
 
-    def _touching(self, file: bytes, start: int, end: int) -> set[Extent]:
-        return {
+    def _touching(self, file: bytes, start: int, end: int) -> list[Extent]:
+        found = dict.fromkeys(
             extent
             for block in range(start >> _BLOCK_SHIFT, (end - 1 >> _BLOCK_SHIFT) + 1)
             for extent in self._blocks.get((file, block), ())
             if extent.start < end and extent.end > start
-        }
+        )
+        return sorted(found, key=_start)
 
     def _take(self, size_bytes: int, limit_bytes: int, *, unread_since: float | None) -> bool:
         """Drop what may be dropped until there is room; `unread_since`: spare what was read ahead after that moment."""

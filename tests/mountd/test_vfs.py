@@ -58,6 +58,7 @@ def test_an_error_that_comes_later_is_logged_once_too_and_answers_everybody(
     assert [tree.start_read(inode(tree, "a"), 0, 5, answers.put) for _ in range(3)] == [None] * 3
     store.gate.set()
     assert [type(answers.get(timeout=10)) for _ in range(3)] == [DataChangedError] * 3
+    assert len(caplog.records) == 1
     with pytest.raises(DataChangedError):  # remembered, so known at once
         tree.start_read(inode(tree, "a"), 0, 5, answers.put)
     assert answers.empty()

@@ -202,6 +202,14 @@ class Budget(RuleBasedStateMachine):
         assert self.memory.status().used_bytes == before - freed + granted
         return list(gone.values())
 
+    @rule(unit=st.integers(0, 12), units=st.integers(1, 4), ahead=st.booleans())
+    def keep(self, unit: int, units: int, *, ahead: bool) -> None:
+        held = len(self.reserved)
+        (self.reserve_for_read_ahead if ahead else self.reserve)(units)
+        if len(self.reserved) > held:
+            self.put(held, b"a", unit)
+            self.memory.unpin(list(self.told)[-1])
+
     @precondition(lambda self: self.reserved)
     @rule(which=st.integers(0), file=st.sampled_from([b"a", b"b"]), unit=st.integers(0, 12))
     def put(self, which: int, file: bytes, unit: int) -> None:
@@ -246,6 +254,12 @@ class Budget(RuleBasedStateMachine):
             told.is_touched = True
             if extent.end <= end:
                 told.spent_at = self.clock
+
+    @precondition(lambda self: self.told)
+    @rule(which=st.integers(0))
+    def read_one_to_its_end(self, which: int) -> None:
+        extent = list(self.told)[which % len(self.told)]
+        self.read(extent.file, extent.end - 10, 10)
 
     @rule()
     def let_a_long_while_pass(self) -> None:

@@ -164,7 +164,9 @@ def test_everyone_who_hears_of_a_failure_raises_one_of_his_own(store: FakeStore,
             with pytest.raises(StoreUnreachableError, match="down") as caught:
                 reading.read(SMALL if remembered else file_of(f"{number}", 1000), 0, 10)
             heard.append(caught.value)
+        kept = [failure.error for each in reading.fetcher._failures.values() for failure in each]
     assert len({id(error) for error in [*heard, store.failure]}) == 11
+    assert {error.__traceback__ for error in kept} == {None}  # its frames hold what they held
     depths = {len(traceback.extract_tb(error.__traceback__)) for error in heard[1:]}
     assert len(depths) == 1  # a shared one would grow with each
 

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from mountd.dataset.extents import GRANULE_BYTES, FileKey, clip
 from mountd.errors import DataChangedError, DefectError, MountdError, StoreUnreachableError
 from mountd.reading import pool as pools
+from mountd.reading.fetcher import Fetcher
+from mountd.reading.pool import Pool
 from mountd.reading.window import FIRST_FETCH_BYTES
 from tests.support.caches import opened
 from tests.support.reading import FakeStore, data_of, file_of, joined, never, open_reading
@@ -75,6 +77,13 @@ def test_a_small_file_costs_one_request_of_its_own_size(store: FakeStore) -> Non
             assert reading.read(file, 0, 10) == data_of(f"{size}", 0, 10)[:size]
             assert reading.read(file, size // 2, READ) == data_of(f"{size}", size // 2, READ)[: size - size // 2]
     assert store.asked == [(f"{size}", 0, size) for size in (1, GRANULE_BYTES + 1, MIB - 1, MIB)]
+
+
+def test_a_read_far_inside_a_small_file_costs_its_granules_alone(store: FakeStore) -> None:
+    file = file_of("a", MIB)
+    with open_reading(store) as reading:
+        assert reading.read(file, 512 * KIB, 4 * KIB) == data_of("a", 512 * KIB, 4 * KIB)
+    assert store.asked == [("a", 512 * KIB, GRANULE_BYTES)]
 
 
 def test_an_empty_file_and_a_read_beyond_the_end_cost_nothing(store: FakeStore) -> None:
@@ -145,6 +154,26 @@ def test_what_is_here_is_answered_at_once_and_what_is_not_exactly_once(store: Fa
     assert answers.empty()
 
 
+def test_a_read_whose_bytes_all_land_before_it_begins_to_wait_is_answered_at_once(
+    store: FakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Pool, "submit", lambda _, job: job.run())
+    file = file_of("a", 64 * MIB)
+    with open_reading(store) as reading:
+        here = reading.reader.start(file, 8 * MIB, 3 * MIB, never)
+        assert here is not None
+        assert joined(here) == data_of("a", 8 * MIB, 3 * MIB)
+        store.failure = DataChangedError("changed")
+        with pytest.raises(DataChangedError):
+            reading.reader.start(file, 30 * MIB, 3 * MIB, never)
+
+
+def test_a_read_is_never_answered_shorter_even_by_a_defect(store: FakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Fetcher, "fetch", lambda *_: (0, []))
+    with open_reading(store) as reading, pytest.raises(DefectError, match="a: byte 5 of a read up to 15 was fetched"):
+        reading.read(file_of("a", MIB), 5, 10)
+
+
 def test_what_is_partly_here_fetches_the_rest_alone(store: FakeStore) -> None:
     file = file_of("a", 64 * MIB)
     with open_reading(store) as reading:
@@ -201,6 +230,18 @@ def test_what_is_on_the_disk_is_not_fetched_again(store: FakeStore, tmp_path: Pa
             assert reading.cache.memory.reserve(64 * MIB, 0)  # nothing is pinned any more
             reading.cache.memory.release(64 * MIB)
     assert store.asked_bytes == file.size
+
+
+def test_what_is_partly_in_memory_and_partly_on_the_disk_is_put_together(store: FakeStore, tmp_path: Path) -> None:
+    file = file_of("a", 64 * MIB)
+    with opened(tmp_path) as disk, open_reading(store, disk=disk) as reading:
+        reading.read(file, 8 * MIB, READ)
+        assert disk.drain(20)
+        assert reading.cache.memory.reserve(64 * MIB, 0)
+        reading.cache.memory.release(64 * MIB)
+        reading.read(file, 8 * MIB + READ, READ)
+        assert reading.read(file, 8 * MIB, 2 * READ) == data_of("a", 8 * MIB, 2 * READ)
+        assert reading.metrics.snapshot()["cache"] == {"hits": 1, "misses": 2}
 
 
 class InPlace(FakeStore):
