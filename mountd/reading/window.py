@@ -82,7 +82,8 @@ class Streams:
         window = stream.window_bytes
         if not window or start - end > window // 2:
             return []
-        part = min(LARGEST_FETCH_BYTES, max(_LEAST_AHEAD_BYTES, window // _FETCHES))
+        # A power of two, so that parts of whatever size end at the same places.
+        part = 1 << min(LARGEST_FETCH_BYTES, max(_LEAST_AHEAD_BYTES, window // _FETCHES)).bit_length() - 1
         finish = min(self._file_size, -(-(end + window) // part) * part)
         stream.asked_to = max(start, finish)
         return list(split(start, finish, part))
