@@ -17,6 +17,7 @@ NAMES = (
     "fetch_in_flight",
     "cache_hits",
     "cache_misses",
+    "cache_declined",
 )
 
 

@@ -185,6 +185,8 @@ class Fetcher:
             flight.data = self._read_store(flight)
             flight.kept = self._cache.keep(flight.file.digest, flight.start, flight.data, ahead=flight.ahead)
             reserved = False  # what is kept has taken it over
+            if not flight.kept:
+                self._metrics.add("cache_declined")
         except MountdError as error:
             flight.failure = copy.copy(error)
         except Exception as error:  # noqa: BLE001  # a defect must not leave readers waiting for ever
