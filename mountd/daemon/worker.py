@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from mountd.fuse import libfuse
 
 # Shares of the memory budget: what may wait for the disk, and what one stream may have read ahead.
-_QUEUE_SHARE, _WINDOW_SHARE = 8, 4
+_QUEUE_SHARE, _WINDOW_SHARE = 8, 2
 _STATUS_ATTRIBUTE_BYTES = 2048
 
 

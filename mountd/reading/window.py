@@ -21,7 +21,7 @@ FIRST_FETCH_BYTES = 256 * 1024
 FIRST_WINDOW_BYTES = 1 << 20
 LARGEST_FETCH_BYTES = 4 << 20
 _LEAST_AHEAD_BYTES = 512 * 1024
-_FETCHES = 4  # a window is brought by that many requests at least, and is refilled when half of it is read
+_FETCHES = 4  # a window is brought by that many requests at least, and refilled as soon as one of them fits in again
 # The kernel sends the parts of one read-ahead in parallel, so they arrive in any order.
 _SLACK_BYTES = 1 << 20
 _STREAMS = 4
@@ -80,10 +80,10 @@ class Streams:
     def _ahead(self, stream: Stream, end: int) -> list[Range]:
         start = max(stream.asked_to, -(-end // GRANULE_BYTES) * GRANULE_BYTES)
         window = stream.window_bytes
-        if not window or start - end > window // 2:
-            return []
         # A power of two, so that parts of whatever size end at the same places.
         part = 1 << min(LARGEST_FETCH_BYTES, max(_LEAST_AHEAD_BYTES, window // _FETCHES)).bit_length() - 1
+        if not window or start - end > window - part:
+            return []
         finish = min(self._file_size, -(-(end + window) // part) * part)
         stream.asked_to = max(start, finish)
         return list(split(start, finish, part))

@@ -241,7 +241,7 @@ def test_what_is_partly_in_memory_and_partly_on_the_disk_is_put_together(store: 
         reading.cache.memory.release(64 * MIB)
         reading.read(file, 8 * MIB + READ, READ)
         assert reading.read(file, 8 * MIB, 2 * READ) == data_of("a", 8 * MIB, 2 * READ)
-        assert reading.metrics.snapshot()["cache"] == {"hits": 1, "misses": 2}
+        assert reading.metrics.snapshot()["cache"] == {"hits": 1, "misses": 2, "declined": 0}
 
 
 class InPlace(FakeStore):
