@@ -124,6 +124,15 @@ class MemoryCache:
                 offset = finish
         return pieces
 
+    def spend(self, file: bytes, start: int, end: int) -> None:
+        """Let what was read ahead within (start, end) go first: no reader is expected there."""
+        with self._changed:
+            for extent in self._touching(file, start, end):
+                if extent.ahead and start <= extent.start and extent.end <= end:
+                    extent.ahead = False
+                    self._unread.pop(extent, None)
+                    self._spent[extent] = None
+
     def holds(self, file: bytes, start: int, end: int) -> bool:
         """True if all of (start, end) is here; reads nothing and spends nothing."""
         with self._changed:
