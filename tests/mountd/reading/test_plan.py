@@ -92,14 +92,14 @@ def test_no_more_is_fetched_than_half_the_memory_holds_until_it_is_read(
 def test_a_reader_far_ahead_of_the_plan_takes_it_with_him(tmp_path: Path) -> None:
     many = 5000
     store = CountingStore(str(tmp_path / "far"))
-    infos = [store.put(f"{n:04}", b"x" * 100) for n in range(many)]
+    infos = [store.put(f"{n:04}", bytes(4096)) for n in range(many)]
     write_manifest(tmp_path / "far", [store.url], [FrozenFile(each.key, each.size, each.etag, 0) for each in infos])
-    with Manifest.open(tmp_path / "far") as manifest, open_reading(store, memory_bytes=20_000) as reading:
+    with Manifest.open(tmp_path / "far") as manifest, open_reading(store, memory_bytes=200 * 4096) as reading:
         files = reading.files(manifest)
         order = array("I", (files.lookup(1, f"{n:04}".encode()).inode for n in range(many)))
         reading.plan.follow(order, files.file)
         until(lambda: len(store.asked) >= 100, what="the first files")
-        files.read(order[4000], 0, 100)
+        files.read(order[4000], 0, 4096)
         until(lambda: "4050" in store.asked, what="the files after the reader")
         assert "3000" not in store.asked
 
