@@ -8,7 +8,7 @@ pins and flights to end. Read-ahead may do neither, except that it drops what no
 a part of the budget alone, so it never holds up a read.
 
 Invariants: bytes reserved never exceed the limit, except that one fetch is always granted when nothing else is reserved; no
-more extents are kept than would fill the budget at 4 KiB each, so that tiny files cannot outgrow it by what describes them. A
+more extents are kept than would fill the budget at 4 KiB each: tiny files must not outgrow it by what describes them. A
 reader that has been given a view keeps its extent's memory for as long as it answers, which is bounded by its request.
 
 The lock (a condition) protects the table and the sums; nothing but arithmetic happens under it.

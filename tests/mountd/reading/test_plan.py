@@ -1,5 +1,6 @@
 """Read-ahead across files, and what it spares from trimming."""
 
+import threading
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,6 +103,27 @@ def test_a_reader_far_ahead_of_the_plan_takes_it_with_him(tmp_path: Path) -> Non
         files.read(order[4000], 0, 4096)
         until(lambda: "4050" in store.asked, what="the files after the reader")
         assert "3000" not in store.asked
+
+
+def test_what_was_read_before_the_plan_came_to_it_is_not_fetched_and_holds_nothing_up(
+    store: CountingStore, manifest: Manifest
+) -> None:
+    gate = threading.Event()
+    with open_reading(store, memory_bytes=100 * SIZE) as reading:
+        files = reading.files(manifest)
+        order = shuffled(files)
+
+        def late(inode: int) -> FileKey:
+            assert gate.wait(20)
+            return files.file(inode)
+
+        reading.plan.follow(order, late)
+        for inode in order[:200]:
+            read_whole(files, inode)
+        gate.set()
+        until(lambda: len(store.asked) >= 240, what="the files after the reader")
+        again = {files.file(inode).key for inode in order[:200]} & set(store.asked[200:])
+        assert len(again) <= 1  # the file that the walk waits at may be fetched again
 
 
 def test_what_is_on_the_disk_is_not_fetched_and_holds_nothing_up(
