@@ -7,7 +7,8 @@ pages. A fetch that a reader waits for may also drop what was read ahead and not
 pins and flights to end. Read-ahead may do neither, except that it drops what nobody came for in a long while; and it leaves
 a part of the budget alone, so it never holds up a read.
 
-Invariants: bytes reserved never exceed the limit, except that one fetch is always granted when nothing else is reserved. A
+Invariants: bytes reserved never exceed the limit, except that one fetch is always granted when nothing else is reserved; no
+more extents are kept than would fill the budget at 4 KiB each: tiny files must not outgrow it by what describes them. A
 reader that has been given a view keeps its extent's memory for as long as it answers, which is bounded by its request.
 
 The lock (a condition) protects the table and the sums; nothing but arithmetic happens under it.
@@ -23,6 +24,7 @@ from mountd.stores.base import Buffer
 
 _BLOCK_SHIFT = 20  # the table finds extents by file and MiB
 _AHEAD_SHARE = 0.75
+_LEAST_BYTES = 4096  # what an extent counts for at least in their number: each costs some hundred bytes beside its own
 _STALE_S = 30.0  # a stream that was given up leaves its read-ahead behind, and must not hold the budget for ever
 
 Piece = tuple[int, Buffer]
@@ -124,6 +126,15 @@ class MemoryCache:
                 offset = finish
         return pieces
 
+    def spend(self, file: bytes, start: int, end: int) -> None:
+        """Let what was read ahead within (start, end) go first: no reader is expected there."""
+        with self._changed:
+            for extent in self._touching(file, start, end):
+                if extent.ahead and start <= extent.start and extent.end <= end:
+                    extent.ahead = False
+                    self._unread.pop(extent, None)
+                    self._spent[extent] = None
+
     def holds(self, file: bytes, start: int, end: int) -> bool:
         """True if all of (start, end) is here; reads nothing and spends nothing."""
         with self._changed:
@@ -147,7 +158,8 @@ class MemoryCache:
 
     def _take(self, size_bytes: int, limit_bytes: int, *, unread_since: float | None) -> bool:
         """Drop what may be dropped until there is room; `unread_since`: spare what was read ahead after that moment."""
-        while self._used_bytes + size_bytes > limit_bytes:
+        most = limit_bytes // _LEAST_BYTES
+        while self._used_bytes + size_bytes > limit_bytes or len(self._spent) + len(self._unread) >= most:
             extent = next((each for each in self._spent if not each.pins), None)
             if extent is None:
                 extent = next((each for each in self._unread if not each.pins), None)

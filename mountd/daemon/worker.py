@@ -136,7 +136,7 @@ class Worker:
                 "name fewer paths, or mount with a larger --cache-size"
             )
         files = (file for each in _below(self.manifest, paths) if (file := self._to_fetch(each.inode)) is not None)
-        return Warming(self._fetcher, self.cache.disk), files, size
+        return Warming(self._fetcher, self.cache.memory, self.cache.disk), files, size
 
     def _to_fetch(self, inode: int) -> FileKey | None:
         file = self.files.file(inode)

@@ -4,7 +4,8 @@ With a shuffled epoch nobody can guess the next file, but whoever reads knows it
 the plan ahead of the readers and offers each file that is not here to the fetcher. It stops where half of the memory budget
 holds what no reader has come for yet, a few thousand files ahead of them, or where the fetcher has no room, and goes on when
 a file of the plan is read. Files that the disk has cost it a look-up. Readers need not keep the order exactly: several read
-side by side. One who reads far ahead of the walk takes it with him; what he passed over is forgotten.
+side by side. What is read before the walk comes to it is passed over. One who reads far ahead of the walk takes it with him;
+what he passed over is forgotten.
 
 It also tells `Needed` what is still to come, if trimming has asked, so that the disk keeps that.
 
@@ -17,7 +18,7 @@ import logging
 import threading
 from array import array
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 from mountd.cache.tiers import Cache
@@ -51,11 +52,16 @@ class _Walk:
     places: "array[int]"
     at: int = 0
     read_to: int = 0
+    early: set[int] = field(default_factory=set)  # places from `at` on that were read before the walk came to them
 
     def place(self, inode: int) -> int | None:
         """Where the plan has this inode."""
         offset = inode - self.low
         return self.places[offset] - 1 if 0 <= offset < len(self.places) and self.places[offset] else None
+
+    def wants_to_go_on(self) -> bool:
+        """Whether there is a way to go, and enough of it to be worth a wake-up."""
+        return self.at < min(len(self.order), self.read_to + _LONGEST_WALK // 2)
 
 
 class PlanPrefetcher:
@@ -98,10 +104,13 @@ class PlanPrefetcher:
             self._pending_bytes -= self._pending.pop(inode, 0)
             if place > walk.at + _LEAD:
                 walk.at = place + 1
+                walk.early.clear()
                 self._pending.clear()
                 self._pending_bytes = 0
-            is_low = self._pending_bytes < self._room_bytes * _REFILL_SHARE
-        if is_low and self._under_way < _REFILL_UNDER_WAY:
+            elif place >= walk.at:
+                walk.early.add(place)
+            is_due = self._pending_bytes < self._room_bytes * _REFILL_SHARE and walk.wants_to_go_on()
+        if is_due and self._under_way < _REFILL_UNDER_WAY:
             self._news.set()
 
     def status(self) -> dict[str, int]:
@@ -142,16 +151,24 @@ class PlanPrefetcher:
                 if self._pending_bytes >= self._room_bytes:
                     return True
                 place = walk.at
-            inode = walk.order[place]
-            began = self._fetch(walk, inode)
+                is_read = place in walk.early
+            began = 0 if is_read else self._fetch(walk, walk.order[place])
             if began is None:
                 return False
-            with self._lock:
-                if walk.at == place:
-                    walk.at += 1
-                    self._pending_bytes += began - self._pending.get(inode, 0)
-                    self._pending[inode] = began
+            self._step(walk, place, began)
         return True
+
+    def _step(self, walk: _Walk, place: int, began: int) -> None:
+        """Go on from `place`; what a reader has come for meanwhile is not waited for."""
+        with self._lock:
+            if walk.at != place or self._walk is not walk:
+                return
+            walk.at += 1
+            if began and place not in walk.early:  # what costs nothing may be a whole dataset
+                inode = walk.order[place]
+                self._pending_bytes += began - self._pending.get(inode, 0)
+                self._pending[inode] = began
+            walk.early.discard(place)
 
     def _fetch(self, walk: _Walk, inode: int) -> int | None:
         """Offer one file to the fetcher; the bytes that memory will hold for it, or None if there is no room."""

@@ -1,22 +1,27 @@
 """Warming: files brought into the disk cache before anybody reads them.
 
-It goes through the files as read-ahead does, so a reader comes first at any time, and skips what is here. Unlike read-ahead
-it takes no refusal: it waits for room in the pool and for the disk's queue. It ends when the last byte is on the disk, and
-tells what could not be brought.
+It goes through the files as read-ahead does, so a reader comes first at any time, and skips what the disk has. Unlike
+read-ahead it takes no refusal: it waits for room in the pool, in memory and in the disk's queue. What the disk has taken is
+spent: memory holds read-ahead for a reader who comes soon, and none comes for this. It ends when the last byte is on the
+disk, and tells what could not be brought.
 """
 
 import threading
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mountd.cache.disk import DiskCache
+from mountd.cache.memory import MemoryCache
 from mountd.dataset.extents import FileKey, split
 from mountd.errors import MountdError, StoreUnreachableError
 from mountd.reading.fetcher import Fetcher, Flight
 from mountd.reading.window import LARGEST_FETCH_BYTES
+from mountd.stores.base import Buffer
 
 _ROOM_POLL_S = 0.05  # nothing tells when there is room again, if all of it is others'
 _DISK_WAIT_S = 60.0
+_MEMORY_SHARE = 4  # a fetch has no more than this part of the memory: little of it must not mean none at all
 
 
 @dataclass(slots=True)
@@ -32,8 +37,9 @@ class Warmed:
 class Warming:
     """One run. The condition's lock protects `progress` and the number of flights under way."""
 
-    def __init__(self, fetcher: Fetcher, disk: DiskCache) -> None:
-        self._fetcher, self._disk = fetcher, disk
+    def __init__(self, fetcher: Fetcher, memory: MemoryCache, disk: DiskCache) -> None:
+        self._fetcher, self._memory, self._disk = fetcher, memory, disk
+        self._part_bytes = min(LARGEST_FETCH_BYTES, memory.status().limit_bytes // _MEMORY_SHARE)
         self._changed = threading.Condition()
         self._under_way = 0
         self._stopped = False
@@ -46,9 +52,8 @@ class Warming:
     def run(self, files: Iterable[FileKey]) -> Warmed:
         """Bring `files`; blocks until all is on the disk."""
         for file in files:
-            for start, end in split(0, file.size, LARGEST_FETCH_BYTES):
-                if not self._stopped and not self._disk.holds(file.digest, start, end - start):
-                    self._bring(file, start, end)
+            for start, end in split(0, file.size, self._part_bytes):
+                self._bring(file, start, end)
             if self._stopped:
                 break
             with self._changed:
@@ -61,23 +66,33 @@ class Warming:
         return self.progress
 
     def _bring(self, file: FileKey, start: int, end: int) -> None:
-        while not self._stopped:
+        while not self._stopped and not self._disk.holds(file.digest, start, end - start):
             try:
                 begun = self._fetcher.ahead(file, start, end, self._landed)
             except MountdError as error:
                 self._fail(error)
                 return
+            if begun == 0 and self._copy(file, start, end):
+                return
             with self._changed:
-                if (
-                    begun is not None
-                ):  # a flight that has landed already has counted itself off before: the sum is right
+                if begun:  # a flight that has landed already has counted itself off before: the sum is right
                     self._under_way += begun
                     return
                 self._changed.wait(_ROOM_POLL_S)
 
+    def _copy(self, file: FileKey, start: int, end: int) -> bool:
+        """Give the disk what only memory has, because it declined it before; False while others bring some of it."""
+        pieces = self._memory.read(file.digest, start, end - start)
+        if sum(len(data) for _, data in pieces) < end - start:
+            return False
+        for at, data in pieces:
+            self._keep(file, at, data)
+        return True
+
     def _landed(self, flight: Flight) -> None:
         if flight.failure is None and not flight.kept:
-            self._keep(flight)
+            self._keep(flight.file, flight.start, flight.data)
+        self._memory.spend(flight.file.digest, flight.start, flight.end)
         with self._changed:
             self._under_way -= 1
             if flight.failure is None:
@@ -86,15 +101,23 @@ class Warming:
         if flight.failure is not None:
             self._fail(flight.failure)
 
-    def _keep(self, flight: Flight) -> None:
-        """The disk's queue was full: wait for it, as no reader would."""
-        done = threading.Event()
-        self._disk.drain(_DISK_WAIT_S)
-        if not self._disk.put(flight.file.digest, flight.start, flight.data, done.set):
-            self._fail(
-                StoreUnreachableError(f"{flight.file.key}: the cache's disk does not take it; see the mount's log")
-            )
+    def _keep(self, file: FileKey, start: int, data: Buffer) -> None:
+        """Wait for the disk's queue, as no reader would; a disk that takes nothing for a minute ends the run."""
+        end_s = time.monotonic() + _DISK_WAIT_S
+        while not self._stopped and not self._disk.holds(file.digest, start, len(data)):
+            self._disk.drain(_DISK_WAIT_S)
+            if self._disk.put(file.digest, start, data, _nothing):
+                return
+            if time.monotonic() >= end_s:
+                self._fail(StoreUnreachableError(f"{file.key}: the cache's disk does not take it; see the mount's log"))
+                self.stop()
+            with self._changed:  # others who waited for it were quicker, or it pauses after an error
+                self._changed.wait(_ROOM_POLL_S)
 
     def _fail(self, failure: MountdError) -> None:
         with self._changed:
             self.progress.failure = self.progress.failure or failure
+
+
+def _nothing() -> None:
+    pass

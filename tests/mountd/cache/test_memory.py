@@ -119,6 +119,14 @@ def test_read_ahead_that_was_used_and_that_was_wasted_is_counted_once() -> None:
     assert (status.ahead_read_bytes, status.ahead_wasted_bytes) == (2 * MIB, 4 * MIB)
 
 
+def test_tiny_extents_are_bounded_by_their_number_because_each_costs_more_than_its_bytes() -> None:
+    memory = MemoryCache(LIMIT)
+    for place in range(3 * LIMIT // 4096):
+        keep(memory, 2 * place, 1)
+    assert memory.status().used_bytes <= LIMIT // 4096
+    assert is_here(memory, 2 * place, 1)
+
+
 def test_several_extents_together_hold_a_range() -> None:
     memory = MemoryCache(LIMIT)
     for start in (2 * MIB, 0, MIB):
