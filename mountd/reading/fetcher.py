@@ -44,10 +44,11 @@ class Flight:
     `job` is what a reader who joins read-ahead may hurry; it is forgotten at the landing, for it refers to the flight.
     """
 
-    __slots__ = ("ahead", "data", "end", "failure", "file", "job", "kept", "start", "waiting")
+    __slots__ = ("ahead", "born_s", "data", "end", "failure", "file", "is_begun", "job", "kept", "start", "waiting")
 
     def __init__(self, file: FileKey, start: int, end: int, *, ahead: bool) -> None:
         self.file, self.start, self.end, self.ahead = file, start, end, ahead
+        self.born_s, self.is_begun = time.monotonic(), False
         self.data: Buffer = b""
         self.failure: MountdError | None = None
         self.job: Job | None = None
@@ -176,6 +177,7 @@ class Fetcher:
 
     def _fly(self, flight: Flight) -> None:
         """Bring the bytes of one flight, whatever happens, and tell all who wait for it."""
+        flight.is_begun = True
         size = flight.end - flight.start
         reserved = flight.ahead
         try:
@@ -197,8 +199,13 @@ class Fetcher:
         self._land(flight)
 
     def _reserve(self, flight: Flight) -> None:
-        if not self._cache.memory.reserve(flight.end - flight.start, self._deadline_s):
-            raise StoreUnreachableError(f"{self._name(flight)}: no memory came free in time; raise --memory")
+        """Take memory for a flight that a reader waits for; guesses that have not begun give theirs up for it."""
+        size, memory = flight.end - flight.start, self._cache.memory
+        if not memory.reserve(size, 0):
+            # Threads that wait for memory here may be all there are, and memory that a guess has wants a thread to come free.
+            self._pool.give_up_ahead()
+            if not memory.reserve(size, self._deadline_s - (time.monotonic() - flight.born_s)):
+                raise StoreUnreachableError(f"{self._name(flight)}: no memory came free in time; raise --memory")
 
     def _fail_late(self, flight: Flight) -> None:
         if flight.ahead:

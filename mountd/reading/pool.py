@@ -96,6 +96,11 @@ class Pool:
             job.born_s = time.monotonic()
             self._queue(self._urgent, job)
 
+    def give_up_ahead(self) -> None:
+        """Tell all read-ahead that has not begun that it is late."""
+        while (job := self._pop(self._ahead)) is not None:
+            self._guarded(job.late)
+
     def close(self) -> None:
         """Tell what has not begun that it is late; wait for what has, but not for long."""
         self._closed.set()
@@ -121,9 +126,9 @@ class Pool:
             self._give_up()
 
     def _give_up(self) -> None:
-        for queue in (self._urgent, self._ahead):
-            while (job := self._pop(queue)) is not None:
-                self._guarded(job.late)
+        while (job := self._pop(self._urgent)) is not None:
+            self._guarded(job.late)
+        self.give_up_ahead()
 
     def _work(self) -> None:
         while self._tokens.get() and not self._closed.is_set():

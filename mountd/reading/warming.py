@@ -8,6 +8,7 @@ disk, and tells what could not be brought.
 
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -42,6 +43,7 @@ class Warming:
         self._part_bytes = min(LARGEST_FETCH_BYTES, memory.status().limit_bytes // _MEMORY_SHARE)
         self._changed = threading.Condition()
         self._under_way = 0
+        self._again: deque[tuple[FileKey, int, int]] = deque()
         self._stopped = False
         self.progress = Warmed()
 
@@ -59,11 +61,17 @@ class Warming:
             with self._changed:
                 self.progress.files += 1
                 self.progress.bytes += file.size
-        with self._changed:
-            self._changed.wait_for(lambda: not self._under_way)  # every flight lands, by its deadline at the latest
+        self._wait()
+        while not self._stopped and self._again:
+            self._bring(*self._again.popleft())
+            self._wait()
         if not self._disk.drain(_DISK_WAIT_S):
             self._fail(StoreUnreachableError("the cache's disk does not keep up; see its health, and warm again"))
         return self.progress
+
+    def _wait(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._under_way)  # every flight lands, by its deadline at the latest
 
     def _bring(self, file: FileKey, start: int, end: int) -> None:
         while not self._stopped and not self._disk.holds(file.digest, start, end - start):
@@ -93,13 +101,15 @@ class Warming:
         if flight.failure is None and not flight.kept:
             self._keep(flight.file, flight.start, flight.data)
         self._memory.spend(flight.file.digest, flight.start, flight.end)
+        if flight.failure is not None and not flight.is_begun:  # it made room for a reader
+            self._again.append((flight.file, flight.start, flight.end))
+        elif flight.failure is not None:
+            self._fail(flight.failure)
         with self._changed:
             self._under_way -= 1
             if flight.failure is None:
                 self.progress.fetched_bytes += flight.end - flight.start
             self._changed.notify_all()
-        if flight.failure is not None:
-            self._fail(flight.failure)
 
     def _keep(self, file: FileKey, start: int, data: Buffer) -> None:
         """Wait for the disk's queue, as no reader would; a disk that takes nothing for a minute ends the run."""

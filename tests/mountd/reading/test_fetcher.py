@@ -289,6 +289,22 @@ def test_a_read_never_waits_behind_read_ahead(
         store.gate.set()
 
 
+def test_guesses_that_have_not_begun_give_their_memory_to_readers_who_hold_all_threads(store: FakeStore) -> None:
+    store.gate.clear()
+    with open_reading(store, memory_bytes=4 * MIB, threads=4, ahead_limit=3, deadline_s=30) as reading:
+        hanging = [start(reading.fetcher, (at, at + 16 * KIB)) for at in range(0, 4 * 16 * KIB, 16 * KIB)]
+        until(lambda: len(store.asked) == 4, what="all threads")
+        guess = file_of("guess", 8 * MIB)
+        assert [reading.fetcher.ahead(guess, at, at + 15 * MIB // 16) for at in range(0, 3 * MIB, MIB)] == [1, 1, 1]
+        waiting = [start(reading.fetcher, (at, at + 2 * MIB)) for at in range(MIB, 9 * MIB, 2 * MIB)]
+        begin_s = time.monotonic()
+        store.gate.set()
+        for each in (*hanging, *waiting):
+            each()
+        assert time.monotonic() - begin_s < 15
+    assert "guess" not in {name for name, _, _ in store.asked}
+
+
 def test_read_ahead_that_a_reader_came_for_waits_no_longer_than_his_read_would(store: FakeStore) -> None:
     store.gate.clear()
     with open_reading(store, threads=1, deadline_s=30) as reading:
