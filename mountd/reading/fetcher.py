@@ -202,7 +202,7 @@ class Fetcher:
         """Take memory for a flight that a reader waits for; guesses that have not begun give theirs up for it."""
         size, memory = flight.end - flight.start, self._cache.memory
         if not memory.reserve(size, 0):
-            # Threads that wait for memory here may be all there are, and memory that a guess has wants a thread to come free.
+            # Those who wait here may be all threads, and a guess gives its memory back only when it gets one.
             self._pool.give_up_ahead()
             if not memory.reserve(size, self._deadline_s - (time.monotonic() - flight.born_s)):
                 raise StoreUnreachableError(f"{self._name(flight)}: no memory came free in time; raise --memory")
