@@ -76,7 +76,7 @@ class DiskCache:
         self._living: set[int] = set()
         self._listed_s = 0.0
         self._try_to(self._keep_house)
-        self._queue = WriteQueue(queue_bytes)
+        self._queue = WriteQueue(queue_bytes, _BATCH_BYTES)
         self._writer = threading.Thread(target=self._write_queued, name="cache-writer", daemon=True)
         self._writer.start()
 
@@ -157,7 +157,7 @@ class DiskCache:
             index.remove(extent)
 
     def _write_queued(self) -> None:
-        while (batch := self._queue.take(_BATCH_BYTES, _TICK_S)) is not None:
+        while (batch := self._queue.take(_TICK_S)) is not None:
             done = self._try_to(self._keep_house) and self._try_to(self._store, [offer.record for offer in batch])
             if not done:
                 self._pause()
