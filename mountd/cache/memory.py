@@ -103,6 +103,16 @@ class MemoryCache:
             extent.pins -= 1
             self._changed.notify_all()
 
+    def spend(self, file: bytes, start: int, end: int) -> None:
+        """Let what is kept of (start, end) be dropped before anything that readers may come for: it was not for them."""
+        with self._changed:
+            for extent in self._touching(file, start, end):
+                if extent.ahead and extent.start >= start and extent.end <= end:
+                    extent.ahead = False
+                    del self._unread[extent]
+                    self._spent[extent] = None
+            self._changed.notify_all()
+
     def read(self, file: bytes, offset: int, size: int) -> list[Piece]:
         """The pieces of [offset, offset + size) that are here: ascending, not overlapping, clipped to the range."""
         end = offset + size

@@ -1,22 +1,29 @@
 """Warming: files brought into the disk cache before anybody reads them.
 
-It goes through the files as read-ahead does, so a reader comes first at any time, and skips what is here. Unlike read-ahead
-it takes no refusal: it waits for room in the pool and for the disk's queue. It ends when the last byte is on the disk, and
-tells what could not be brought.
+It goes through the files as read-ahead does, so a reader comes first at any time, and skips what the disk has. What only the
+memory has is copied, and not fetched again. Unlike read-ahead it takes no refusal: it waits for room in the pool and for the
+disk's queue. When all was brought it asks the disk for all of it once more, because a disk that is full or fails takes
+extents and loses them, and tells what is not there.
 """
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from mountd.cache.disk import DiskCache
-from mountd.dataset.extents import FileKey, split
+from mountd.cache.memory import MemoryCache
+from mountd.dataset.extents import FileKey, Range, split
 from mountd.errors import MountdError, StoreUnreachableError
 from mountd.reading.fetcher import Fetcher, Flight
 from mountd.reading.window import LARGEST_FETCH_BYTES
+from mountd.stores.base import Buffer
+from mountd.units import format_size
 
 _ROOM_POLL_S = 0.05  # nothing tells when there is room again, if all of it is others'
 _DISK_WAIT_S = 60.0
+_PART_SHARE = 4  # of the memory: a part that is more than read-ahead may ever hold would wait for ever
+
+Files = Callable[[], Iterable[FileKey]]
 
 
 @dataclass(slots=True)
@@ -32,8 +39,9 @@ class Warmed:
 class Warming:
     """One run. The condition's lock protects `progress` and the number of flights under way."""
 
-    def __init__(self, fetcher: Fetcher, disk: DiskCache) -> None:
-        self._fetcher, self._disk = fetcher, disk
+    def __init__(self, fetcher: Fetcher, memory: MemoryCache, disk: DiskCache) -> None:
+        self._fetcher, self._memory, self._disk = fetcher, memory, disk
+        self._part_bytes = min(LARGEST_FETCH_BYTES, memory.status().limit_bytes // _PART_SHARE)
         self._changed = threading.Condition()
         self._under_way = 0
         self._stopped = False
@@ -43,12 +51,11 @@ class Warming:
         """End early: what is under way is kept, nothing more is begun."""
         self._stopped = True
 
-    def run(self, files: Iterable[FileKey]) -> Warmed:
-        """Bring `files`; blocks until all is on the disk."""
-        for file in files:
-            for start, end in split(0, file.size, LARGEST_FETCH_BYTES):
-                if not self._stopped and not self._disk.holds(file.digest, start, end - start):
-                    self._bring(file, start, end)
+    def run(self, files: Files) -> Warmed:
+        """Bring what `files` yields, each time it is called; blocks until all is on the disk."""
+        for file in files():
+            for start, end in self._parts(file):
+                self._bring(file, start, end)
             if self._stopped:
                 break
             with self._changed:
@@ -58,26 +65,58 @@ class Warming:
             self._changed.wait_for(lambda: not self._under_way)  # every flight lands, by its deadline at the latest
         if not self._disk.drain(_DISK_WAIT_S):
             self._fail(StoreUnreachableError("the cache's disk does not keep up; see its health, and warm again"))
+        self._check(files)
         return self.progress
 
+    def _check(self, files: Files) -> None:
+        if self.progress.failure is not None:
+            return
+        lacking = 0
+        for file in files():
+            if self._stopped:
+                return
+            lacking += sum(end - start for start, end in self._parts(file) if not self._has(file, start, end))
+        if lacking:
+            self._fail(
+                StoreUnreachableError(
+                    f"{format_size(lacking)} did not stay in the cache: its disk is full, failing or shared with what "
+                    "needs it more; see `mountd cache status`, make room there, or name fewer paths"
+                )
+            )
+
+    def _parts(self, file: FileKey) -> Iterable[Range]:
+        return split(0, file.size, self._part_bytes)
+
+    def _has(self, file: FileKey, start: int, end: int) -> bool:
+        return self._disk.holds(file.digest, start, end - start)
+
     def _bring(self, file: FileKey, start: int, end: int) -> None:
-        while not self._stopped:
+        while not self._stopped and not self._has(file, start, end):
             try:
                 begun = self._fetcher.ahead(file, start, end, self._landed)
             except MountdError as error:
                 self._fail(error)
                 return
+            if begun == 0 and self._copy(file, start, end):
+                return
             with self._changed:
-                if (
-                    begun is not None
-                ):  # a flight that has landed already has counted itself off before: the sum is right
+                if begun:  # a flight that has landed already has counted itself off before: the sum is right
                     self._under_way += begun
                     return
-                self._changed.wait(_ROOM_POLL_S)
+                self._changed.wait(_ROOM_POLL_S)  # for room, or for what is on its way to somebody else
+
+    def _copy(self, file: FileKey, start: int, end: int) -> bool:
+        """Put on the disk what the memory has; False if that is not all of it."""
+        pieces = self._memory.read(file.digest, start, end - start)
+        for at, data in pieces:
+            self._put(file, at, data)
+        return sum(len(data) for _, data in pieces) == end - start
 
     def _landed(self, flight: Flight) -> None:
         if flight.failure is None and not flight.kept:
-            self._keep(flight)
+            self._put(flight.file, flight.start, flight.data)
+        # Read-ahead that nobody came for holds its memory for half a minute; this was for the disk, and has it.
+        self._memory.spend(flight.file.digest, flight.start, flight.end)
         with self._changed:
             self._under_way -= 1
             if flight.failure is None:
@@ -86,14 +125,12 @@ class Warming:
         if flight.failure is not None:
             self._fail(flight.failure)
 
-    def _keep(self, flight: Flight) -> None:
-        """The disk's queue was full: wait for it, as no reader would."""
+    def _put(self, file: FileKey, start: int, data: Buffer) -> None:
+        """Wait for the disk's queue, as no reader would, and then for the disk, so that its bytes are not held for long."""
         done = threading.Event()
         self._disk.drain(_DISK_WAIT_S)
-        if not self._disk.put(flight.file.digest, flight.start, flight.data, done.set):
-            self._fail(
-                StoreUnreachableError(f"{flight.file.key}: the cache's disk does not take it; see the mount's log")
-            )
+        if not self._disk.put(file.digest, start, data, done.set):
+            self._fail(StoreUnreachableError(f"{file.key}: the cache's disk does not take it; see the mount's log"))
 
     def _fail(self, failure: MountdError) -> None:
         with self._changed:

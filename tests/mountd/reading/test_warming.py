@@ -1,17 +1,22 @@
 """Files brought to the disk before anybody reads them."""
 
+import shutil
 import threading
+import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from mountd.cache import trim
 from mountd.cache.disk import DiskCache
 from mountd.dataset.extents import FileKey
 from mountd.errors import StoreUnreachableError
 from mountd.reading.warming import Warming
 from mountd.stores.memory import MemoryStore
 from tests.support.content import content
-from tests.support.reading import open_reading
+from tests.support.reading import Reading, open_reading
 
 SIZES = {"small": 1000, "zero": 0, "large": 13 * (1 << 20) + 7, "other": 3 << 20}
 
@@ -45,6 +50,10 @@ def keys(store: Store) -> list[FileKey]:
     ]
 
 
+def warming(reading: Reading, disk: DiskCache) -> Warming:
+    return Warming(reading.fetcher, reading.cache.memory, disk)
+
+
 @pytest.mark.parametrize(
     "queue_bytes", [64 << 20, 4 << 20]
 )  # the second holds one flight: its disk declines the others
@@ -53,7 +62,7 @@ def test_all_of_it_is_on_the_disk_at_the_end_and_is_not_fetched_again(
 ) -> None:
     disk = DiskCache(tmp_path / "cache", 256 << 20, queue_bytes)
     with open_reading(store, disk=disk, memory_bytes=32 << 20) as reading:
-        first = Warming(reading.fetcher, disk).run(keys(store))
+        first = warming(reading, disk).run(partial(keys, store))
         assert (first.files, first.bytes, first.fetched_bytes) == (4, sum(SIZES.values()), sum(SIZES.values()))
         assert first.failure is None
         for file in keys(store):
@@ -61,7 +70,7 @@ def test_all_of_it_is_on_the_disk_at_the_end_and_is_not_fetched_again(
             pieces = disk.read(file.digest, 0, file.size) if file.size else []
             assert b"".join(bytes(data) for _, data in pieces) == content(file.key, 0, file.size)
         requests = store.requests
-        again = Warming(reading.fetcher, disk).run(keys(store))
+        again = warming(reading, disk).run(partial(keys, store))
         assert (again.files, again.fetched_bytes, store.requests) == (4, 0, requests)
     disk.close()
 
@@ -70,19 +79,76 @@ def test_one_file_that_fails_is_told_and_the_others_are_brought(store: Store, tm
     store.broken.add("large")
     disk = DiskCache(tmp_path / "cache", 256 << 20, 64 << 20)
     with open_reading(store, disk=disk) as reading:
-        done = Warming(reading.fetcher, disk).run(keys(store))
+        done = warming(reading, disk).run(partial(keys, store))
         assert str(done.failure) == "large: down"
         assert {each.key for each in keys(store) if disk.holds(each.digest, 0, each.size)} == {"small", "zero", "other"}
+    disk.close()
+
+
+def test_what_only_the_memory_has_is_put_on_the_disk_and_not_fetched_again(store: Store, tmp_path: Path) -> None:
+    disk = DiskCache(tmp_path / "cache", 256 << 20, 64 << 20)
+    with open_reading(store, disk=disk) as reading:
+        warming(reading, disk).run(partial(keys, store))
+        trim.clear(tmp_path / "cache")
+        disk.put(bytes(16), 0, b"the writer takes note of the new index", lambda: None)
+        assert disk.drain(20)
+        assert not any(disk.holds(each.digest, 0, each.size) for each in keys(store) if each.size)
+        done = warming(reading, disk).run(partial(keys, store))
+        assert (done.failure, done.fetched_bytes) == (None, 0)
+        assert all(disk.holds(each.digest, 0, each.size) for each in keys(store))
+    disk.close()
+
+
+def _lose_the_folder(disk: DiskCache, folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.write_bytes(b"in the way")
+    del disk
+
+
+def _drop_what_was_written(disk: DiskCache, folder: Path) -> None:
+    written = disk.drain
+
+    def drain(timeout_s: float) -> bool:
+        done = written(timeout_s)
+        trim.clear(folder)
+        return done
+
+    disk.drain = drain  # type: ignore[method-assign]
+
+
+@pytest.mark.warns
+@pytest.mark.parametrize("harm", [_lose_the_folder, _drop_what_was_written])
+def test_what_does_not_stay_on_the_disk_is_told(
+    store: Store, tmp_path: Path, harm: Callable[[DiskCache, Path], None]
+) -> None:
+    folder = tmp_path / "cache"
+    disk = DiskCache(folder, 256 << 20, 64 << 20)
+    with open_reading(store, disk=disk) as reading:
+        harm(disk, folder)
+        done = warming(reading, disk).run(lambda: [each for each in keys(store) if each.key == "small"])
+        assert str(done.failure).startswith("1000 B did not stay in the cache")
+    disk.close()
+
+
+def test_more_than_the_memory_holds_is_brought_without_a_pause_however_small_it_is(
+    store: Store, tmp_path: Path
+) -> None:
+    disk = DiskCache(tmp_path / "cache", 256 << 20, 512 << 10)
+    with open_reading(store, disk=disk, memory_bytes=4 << 20) as reading:
+        begun_s = time.monotonic()
+        done = warming(reading, disk).run(partial(keys, store))
+        assert (done.failure, done.fetched_bytes) == (None, sum(SIZES.values()))
+        assert time.monotonic() - begun_s < 25  # read-ahead that nobody comes for holds its memory for 30 s
     disk.close()
 
 
 def test_stopping_ends_it_early_and_waits_for_what_is_under_way(store: Store, tmp_path: Path) -> None:
     disk = DiskCache(tmp_path / "cache", 256 << 20, 64 << 20)
     with open_reading(store, disk=disk) as reading:
-        warming = Warming(reading.fetcher, disk)
+        run = warming(reading, disk)
         threads = threading.active_count()
-        warming.stop()
-        done = warming.run(keys(store))
+        run.stop()
+        done = run.run(partial(keys, store))
         assert (done.files, done.fetched_bytes, store.requests) == (0, 0, 0)
         assert threading.active_count() == threads
     disk.close()
