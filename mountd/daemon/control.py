@@ -24,10 +24,8 @@ from mountd.reading.warming import Warmed
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterable
 
-    from mountd.dataset.extents import FileKey
-    from mountd.reading.warming import Warming
+    from mountd.reading.warming import Files, Warming
 
 _LOG = logging.getLogger(__name__)
 _CONVERSATION_S = 120.0
@@ -54,7 +52,7 @@ class Served(Protocol):
     def follow(self, order: "array[int]", digest: str) -> None:
         """Fetch along a plan."""
 
-    def warming(self, paths: list[str]) -> "tuple[Warming, Iterable[FileKey], int]":
+    def warming(self, paths: list[str]) -> "tuple[Warming, Files, int]":
         """A run that brings files to the disk, the files, and their bytes."""
 
 

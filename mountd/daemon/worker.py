@@ -30,7 +30,7 @@ from mountd.reading.plan import PlanPrefetcher
 from mountd.reading.pool import Pool
 from mountd.reading.prefetcher import Prefetcher
 from mountd.reading.reader import Reader
-from mountd.reading.warming import Warming
+from mountd.reading.warming import Files, Warming
 from mountd.stores import registry
 from mountd.units import format_size
 from mountd.vfs import FileSystem
@@ -119,7 +119,7 @@ class Worker:
             )
         self._plan.follow(order, self._to_fetch)
 
-    def warming(self, paths: Sequence[str]) -> tuple[Warming, Iterator[FileKey], int]:
+    def warming(self, paths: Sequence[str]) -> tuple[Warming, Files, int]:
         """A run that brings the files at or below `paths` (none: all) to the disk, these files, and their bytes.
 
         Raises:
@@ -135,8 +135,10 @@ class Worker:
                 f"{self.mountpoint}: {format_size(size)} to warm, and the cache may hold {format_size(limit)}; "
                 "name fewer paths, or mount with a larger --cache-size"
             )
-        files = (file for each in _below(self.manifest, paths) if (file := self._to_fetch(each.inode)) is not None)
-        return Warming(self._fetcher, self.cache.memory, self.cache.disk), files, size
+        return Warming(self._fetcher, self.cache.memory, self.cache.disk), partial(self._files_below, paths), size
+
+    def _files_below(self, paths: Sequence[str]) -> Iterator[FileKey]:
+        return (file for each in _below(self.manifest, paths) if (file := self._to_fetch(each.inode)) is not None)
 
     def _to_fetch(self, inode: int) -> FileKey | None:
         file = self.files.file(inode)

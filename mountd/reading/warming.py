@@ -2,27 +2,30 @@
 
 It goes through the files as read-ahead does, so a reader comes first at any time, and skips what the disk has. Unlike
 read-ahead it takes no refusal: it waits for room in the pool, in memory and in the disk's queue. What the disk has taken is
-spent: memory holds read-ahead for a reader who comes soon, and none comes for this. It ends when the last byte is on the
-disk, and tells what could not be brought.
+spent: memory holds read-ahead for a reader who comes soon, and none comes for this. When all was brought it asks the disk
+for all of it once more, because a disk that is full or fails takes extents and loses them, and tells what is not there.
 """
 
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from mountd.cache.disk import DiskCache
 from mountd.cache.memory import MemoryCache
-from mountd.dataset.extents import FileKey, split
+from mountd.dataset.extents import FileKey, Range, split
 from mountd.errors import MountdError, StoreUnreachableError
 from mountd.reading.fetcher import Fetcher, Flight
 from mountd.reading.window import LARGEST_FETCH_BYTES
 from mountd.stores.base import Buffer
+from mountd.units import format_size
 
 _ROOM_POLL_S = 0.05  # nothing tells when there is room again, if all of it is others'
 _DISK_WAIT_S = 60.0
 _MEMORY_SHARE = 4  # a fetch has no more than this part of the memory: little of it must not mean none at all
+
+Files = Callable[[], Iterable[FileKey]]
 
 
 @dataclass(slots=True)
@@ -51,10 +54,10 @@ class Warming:
         """End early: what is under way is kept, nothing more is begun."""
         self._stopped = True
 
-    def run(self, files: Iterable[FileKey]) -> Warmed:
-        """Bring `files`; blocks until all is on the disk."""
-        for file in files:
-            for start, end in split(0, file.size, self._part_bytes):
+    def run(self, files: Files) -> Warmed:
+        """Bring what `files` yields, each time it is called; blocks until all is on the disk."""
+        for file in files():
+            for start, end in self._parts(file):
                 self._bring(file, start, end)
             if self._stopped:
                 break
@@ -67,14 +70,37 @@ class Warming:
             self._wait()
         if not self._disk.drain(_DISK_WAIT_S):
             self._fail(StoreUnreachableError("the cache's disk does not keep up; see its health, and warm again"))
+        self._check(files)
         return self.progress
+
+    def _check(self, files: Files) -> None:
+        if self.progress.failure is not None:
+            return
+        lacking = 0
+        for file in files():
+            if self._stopped:
+                return
+            lacking += sum(end - start for start, end in self._parts(file) if not self._has(file, start, end))
+        if lacking:
+            self._fail(
+                StoreUnreachableError(
+                    f"{format_size(lacking)} did not stay in the cache: its disk is full, failing or shared with what "
+                    "needs it more; see `mountd cache status`, make room there, or name fewer paths"
+                )
+            )
+
+    def _parts(self, file: FileKey) -> Iterable[Range]:
+        return split(0, file.size, self._part_bytes)
+
+    def _has(self, file: FileKey, start: int, end: int) -> bool:
+        return self._disk.holds(file.digest, start, end - start)
 
     def _wait(self) -> None:
         with self._changed:
             self._changed.wait_for(lambda: not self._under_way)  # every flight lands, by its deadline at the latest
 
     def _bring(self, file: FileKey, start: int, end: int) -> None:
-        while not self._stopped and not self._disk.holds(file.digest, start, end - start):
+        while not self._stopped and not self._has(file, start, end):
             try:
                 begun = self._fetcher.ahead(file, start, end, self._landed)
             except MountdError as error:
