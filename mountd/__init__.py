@@ -9,7 +9,7 @@ The layers, from what a user calls down to plain values (import-linter checks th
     freeze       a listing becomes a manifest
     config       one table of settings -> flags, environment, TOML
     fuse/        speaks the kernel's protocol; vfs.py is the file system in Python terms
-    reading/     spans, single flight, read-ahead        uploading/  files to a store, verified
+    reading/     flights, windows, plans, warming        uploading/  files to a store, verified
     cache/       extents on disk and in memory
     stores/      where bytes come from                   dataset/    manifest, extents: pure values
     metrics, notify, log, units, errors

@@ -2,8 +2,8 @@
 
 `mounting` makes the mount, as for the native driver, and libfuse takes over the open device (a mount point called
 /dev/fd/N), so that options, rights and the end of a mount are one code for both. The loop answers names, attributes and
-listings from the manifest; a READ goes to a fixed pool of threads, and its task waits for it. Not trio's own threads: those
-end when they are idle for a while, and the manifest keeps a connection for every thread that ever asked it.
+listings from the manifest; a READ goes to a fixed pool of threads, and its task waits for it: the loop must wait neither for
+the network nor for the cache's disk.
 
 A file handle is the inode, so there is no state of open files. pyfuse3 has no way to leave opens out or to let the kernel
 keep listings: each open and each listing costs requests here which the native driver never sees.
@@ -32,7 +32,7 @@ from mountd.fuse.protocol import FOREVER_S, PAGE_BYTES, Owner
 from mountd.vfs import FileSystem
 
 _LOG = logging.getLogger(__name__)
-_READ_THREADS = 64  # as many as wait in the native driver: the memory budget counts on it
+_READ_THREADS = 64
 _TASKS = 4 * _READ_THREADS  # requests taken at once; more of them stay in the kernel
 _CHILDREN_AT_ONCE = 64
 _INIT_TIMEOUT_S = 20.0
