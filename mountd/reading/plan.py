@@ -37,6 +37,7 @@ _LONGEST_WALK = (
 _RETRY_S = 0.05  # nothing tells when the fetcher has room again, if all of it is others'
 # The thread is woken for many files at once: a wake-up for each costs as much as the fetch.
 _REFILL_SHARE, _REFILL_UNDER_WAY = 0.9, 3 * AHEAD_LIMIT // 4
+_SHARE = 256  # places of the table of what is needed, between two looks at the walk
 _LARGEST_START_BYTES = 32 << 20  # of a large file; the rest follows when it is read
 
 FileOf = Callable[[int], FileKey | None]
@@ -198,9 +199,14 @@ class PlanPrefetcher:
         self._needed.is_asked = False
         if walk is not None:
             self._needed.fill(self._still_to_come(walk))
+            with self._lock:
+                if self._walk is not walk:  # another plan came meanwhile
+                    self._needed.drop()
 
     def _still_to_come(self, walk: _Walk) -> Iterator[tuple[bytes, int]]:
         for place in range(walk.read_to, len(walk.order)):
+            if place % _SHARE == 0:  # a long plan takes minutes: the walk goes on meanwhile
+                self._advance()
             if self._closed or self._walk is not walk:
                 return
             with contextlib.suppress(MountdError):

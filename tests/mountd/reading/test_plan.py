@@ -185,6 +185,56 @@ def test_trimming_is_told_what_the_plan_has_still_to_come(store: CountingStore, 
         assert not needed.has(digests[-1])
 
 
+class AskedAtOnce(Needed):
+    """As when trimming asks the moment a plan comes."""
+
+    def drop(self) -> None:
+        super().drop()
+        self.is_asked = True
+
+
+def test_the_plan_goes_on_while_what_it_needs_is_looked_up_for_trimming(
+    store: CountingStore, manifest: Manifest
+) -> None:
+    with open_reading(store, needed=AskedAtOnce()) as reading:
+        files = reading.files(manifest)
+        order = shuffled(files)
+        waited: list[bool] = []
+
+        def slow_at_the_end(inode: int) -> FileKey:
+            if inode == order[-1] and not waited:
+                until(lambda: bool(store.asked), what="the first file")
+                waited.append(True)
+            return files.file(inode)
+
+        reading.plan.follow(order, slow_at_the_end)
+        until(lambda: len(store.asked) == COUNT, what="the whole plan")
+        assert waited == [True]
+
+
+def test_what_another_plan_needed_is_forgotten_although_it_was_being_looked_up(
+    store: CountingStore, manifest: Manifest
+) -> None:
+    needed = AskedAtOnce()
+    at_work, gate = threading.Event(), threading.Event()
+    with open_reading(store, needed=needed) as reading:
+        files = reading.files(manifest)
+        order = shuffled(files)
+        digests = [files.file(inode).digest for inode in order]
+
+        def gated(inode: int) -> FileKey:
+            at_work.set()
+            assert gate.wait(20)
+            return files.file(inode)
+
+        reading.plan.follow(order[:200], gated)
+        assert at_work.wait(20)
+        reading.plan.follow(order[200:], files.file)
+        gate.set()
+        until(lambda: needed.has(digests[-1]), what="the table of the second plan")
+        assert not any(needed.has(each) for each in digests[:200])
+
+
 @given(
     st.lists(st.tuples(st.binary(min_size=16, max_size=16), st.integers(0, 1000)), max_size=40), st.integers(0, 1000)
 )
