@@ -2,17 +2,23 @@
 
 `control` is for the mount's owner and root, who may ask everything. `plan` is for whoever may read the mount, and is the one
 to bind into a container: it takes a plan and tells the status. A plan comes as a descriptor beside its line: a memfd of
-inodes, uint32 in the machine's order, which is copied before the answer. Connections, lines and descriptors are bounded.
+inodes, uint32 in the machine's order, sealed against writing, which is copied before the answer. It must be sealed because
+only a memfd can be: a read of any other descriptor may wait for ever for whoever sent it.
+
+Invariants: no more than 16 connections of a socket are taken, the others wait in the kernel; of a conversation's descriptors
+one is kept; so whoever may ask for a plan cannot use up the worker's descriptors, which reads need.
 """
 
 import contextlib
+import errno
+import fcntl
 import json
 import logging
 import os
 import socket
 import struct
 from array import array
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -28,13 +34,15 @@ if TYPE_CHECKING:
     from mountd.reading.warming import Files, Warming
 
 _LOG = logging.getLogger(__name__)
-_CONVERSATION_S = 120.0
+_REQUEST_S = 10.0
 _ANSWER_S = 5.0
 _TELL_S = 0.25
 _REQUEST_LIMIT_BYTES = 1 << 20
 _PART_BYTES = 65536
 _CONNECTIONS = 16
+_ACCEPT_PAUSE_S = 0.1  # after an error of accept: no descriptor is free, perhaps
 _PEER = struct.Struct("3i")  # struct ucred: pid, uid, gid
+_SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK
 _LONGEST_PLAN_BYTES = 4 << 24
 ALL, PLAN_ONLY = frozenset({"status", "stop", "plan", "warm"}), frozenset({"status", "plan"})
 
@@ -87,10 +95,10 @@ class Control:
 
     async def serve(self, listener: trio.SocketListener, allowed: frozenset[str], nursery: trio.Nursery) -> None:
         """Serve one socket until cancelled; `allowed`: what may be asked there, all of it by the owner and root only."""
-        limit = trio.CapacityLimiter(_CONNECTIONS)
+        limit = trio.Semaphore(_CONNECTIONS)
 
         async def serve(stream: trio.SocketStream) -> None:
-            async with limit, stream:
+            async with _released(limit), stream:
                 if allowed is ALL and _peer_uid(stream) not in {0, os.geteuid()}:
                     return
                 asked = _Asked(stream)
@@ -102,10 +110,12 @@ class Control:
                     for descriptor in asked.descriptors:
                         os.close(descriptor)
 
-        await trio.serve_listeners(serve, [listener], handler_nursery=nursery)
+        while True:
+            await limit.acquire()  # before `accept`: what is accepted has a descriptor
+            nursery.start_soon(serve, await _accepted(listener))
 
     async def _converse(self, asked: _Asked, allowed: frozenset[str]) -> None:
-        with trio.move_on_after(_CONVERSATION_S):
+        with trio.move_on_after(_REQUEST_S):
             asked.request = _parsed(await _receive_line(asked))
         if str(asked.request.get("do")) not in allowed:
             await _send(asked.stream, {"error": "BadInputError", "message": _NO_REQUEST})
@@ -127,7 +137,7 @@ class Control:
                 return self._worker.status()
             if request["do"] == "stop":
                 return {"busy": await self._end(float(request["timeout_s"]), bool(request["force"]))}
-            return self._plan(asked)
+            return await trio.to_thread.run_sync(self._plan, asked)  # a long one takes seconds
         except (ValueError, KeyError, TypeError):
             return {"error": "BadInputError", "message": _NO_REQUEST}
         except MountdError as error:
@@ -135,7 +145,9 @@ class Control:
 
     def _plan(self, asked: _Asked) -> dict[str, Any]:
         order = array("I")
-        for descriptor in asked.descriptors[:1]:
+        for descriptor in asked.descriptors:
+            if not _is_sealed(descriptor):
+                raise BadInputError("a plan comes in a memfd that is sealed (F_SEAL_WRITE and F_SEAL_SHRINK)")
             size = os.fstat(descriptor).st_size
             if size > _LONGEST_PLAN_BYTES or size % order.itemsize:
                 raise BadInputError(f"a plan of {size} bytes: it is uint32 inodes, at most {_LONGEST_PLAN_BYTES} bytes")
@@ -189,8 +201,34 @@ def _told(progress: Warmed, total_bytes: int) -> dict[str, Any]:
 def _parsed(line: bytes) -> dict[str, Any]:
     try:
         return dict(json.loads(line))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return {}
+
+
+@contextlib.asynccontextmanager
+async def _released(limit: trio.Semaphore) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        limit.release()
+
+
+async def _accepted(listener: trio.SocketListener) -> trio.SocketStream:
+    while True:
+        try:
+            return await listener.accept()
+        except OSError as error:
+            if error.errno not in {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}:
+                raise
+            await trio.sleep(_ACCEPT_PAUSE_S)
+
+
+def _is_sealed(descriptor: int) -> bool:
+    """Whether it is a memfd that nobody can change any more; asks no file system, which may hang."""
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & _SEALS == _SEALS
+    except OSError:
+        return False
 
 
 async def _receive_line(asked: _Asked) -> bytes:
@@ -202,6 +240,9 @@ async def _receive_line(asked: _Asked) -> bytes:
                 came = array("i")
                 came.frombytes(data[: len(data) - len(data) % came.itemsize])
                 asked.descriptors += came
+        for descriptor in asked.descriptors[1:]:
+            os.close(descriptor)
+        del asked.descriptors[1:]
         if not part:
             break
         line += part

@@ -1,7 +1,10 @@
 """`mountd warm`, `plan` and `top` on a real mount."""
 
+import fcntl
+import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from array import array
@@ -120,9 +123,10 @@ def test_a_plan_with_an_inode_that_is_not_there_is_refused(mount: client.Mount) 
 
 @pytest.mark.parametrize("bytes_", [b"abc", b""])
 def test_a_plan_that_is_no_list_of_inodes_harms_nothing(mount: client.Mount, bytes_: bytes) -> None:
-    with os.fdopen(os.memfd_create("plan"), "r+b") as stream:
+    with os.fdopen(os.memfd_create("plan", os.MFD_ALLOW_SEALING), "r+b") as stream:
         stream.write(bytes_)
         stream.flush()
+        fcntl.fcntl(stream, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK)
         request = {"do": "plan", "digest": mount.status()["digest"]}
         descriptors = [stream.fileno()] * 3
         if bytes_:
@@ -163,3 +167,41 @@ def test_the_plan_socket_takes_plans_and_status_only(mount: client.Mount) -> Non
         with pytest.raises(BadInputError, match="one line of JSON"):
             records.ask(mount.mountpoint, request, 10, name="plan")
     assert (records.folder_of(mount.mountpoint) / "plan").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_plan_in_a_descriptor_that_could_make_us_wait_is_refused(mount: client.Mount) -> None:
+    request = {"do": "plan", "digest": mount.status()["digest"]}
+    reading, writing = os.pipe()
+    try:
+        with pytest.raises(BadInputError, match="sealed"):
+            records.ask(mount.mountpoint, request, 10, name="plan", descriptors=[reading])
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def test_whoever_may_plan_cannot_use_up_the_descriptors_of_the_worker(mount: client.Mount) -> None:
+    def held() -> int:
+        return len(list(Path(f"/proc/{mount.status()['worker_pid']}/fd").iterdir()))
+
+    before = held()
+    address = str(records.folder_of(mount.mountpoint) / "plan")
+    peers = [socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) for _ in range(30)]
+    try:
+        for peer in peers:
+            peer.connect(address)  # blocks while the kernel's queue is full
+        for _ in range(40):
+            socket.send_fds(peers[0], [b" "], [0, 0])
+        until(lambda: held() > before, what="that some of them are taken")
+        until(lambda: held() == before + 16 + 1, what="sixteen connections and one descriptor")
+        assert mount.status()["files"] == len(NAMES)
+    finally:
+        for peer in peers:
+            peer.close()
+    until(lambda: held() == before, what="the end of all of them")
+    deep = b"[" * 100_000 + b"\n"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer:
+        peer.settimeout(10)
+        peer.connect(address)
+        peer.sendall(deep)
+        assert json.loads(peer.makefile("rb").readline())["error"] == "BadInputError"

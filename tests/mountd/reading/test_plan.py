@@ -203,7 +203,8 @@ def test_the_plan_goes_on_while_what_it_needs_is_looked_up_for_trimming(
 
         def slow_at_the_end(inode: int) -> FileKey:
             if inode == order[-1] and not waited:
-                waited.append(until(lambda: bool(store.asked), what="the first file") is None)
+                until(lambda: bool(store.asked), what="the first file")
+                waited.append(True)
             return files.file(inode)
 
         reading.plan.follow(order, slow_at_the_end)
