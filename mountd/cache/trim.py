@@ -67,9 +67,11 @@ def has_room(folder: Path, limit_bytes: int, room_bytes: int) -> bool:
 def trim(folder: Path, goal_bytes: int, room_bytes: int = 0, spare: Callable[[bytes], bool] | None = None) -> int:
     """Drop segments until at most `goal_bytes` are used and the disk has `room_bytes`; return how many went.
 
-    Nothing goes while another process trims.
+    Nothing goes while another process trims, and nothing is touched in a folder that is no cache.
     """
     dropped = 0
+    if not segments_folder(folder).is_dir():
+        return dropped
     with exclusive(folder / "trim.lock") as is_ours:
         segments = list_segments(folder) if is_ours else []
         excess = _index_bytes(folder) + sum(segment.size_bytes for segment in segments) - goal_bytes
@@ -84,7 +86,12 @@ def trim(folder: Path, goal_bytes: int, room_bytes: int = 0, spare: Callable[[by
 
 
 def clear(folder: Path) -> int:
-    """Remove every segment and the index; mounts that use them notice and go on. Return how many segments went."""
+    """Remove every segment and the index; mounts that use them notice and go on. Return how many segments went.
+
+    A folder without segments is no cache: its `index` may be somebody's work.
+    """
+    if not segments_folder(folder).is_dir():
+        return 0
     segments = list_segments(folder)
     for segment in segments:
         segment.path.unlink(missing_ok=True)

@@ -45,6 +45,7 @@ for _command in _COMMANDS:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run `mountd` and leave with its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    _stand_in_for_closed()
     _end_orderly()
     sys.exit(run(arguments))
 
@@ -58,8 +59,16 @@ def _end_orderly() -> None:
     signal.signal(signal.SIGTERM, end)
 
 
+def _stand_in_for_closed() -> None:
+    """Open /dev/null for each standard stream that was closed: they are None then, and a socket would get their number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # in this order, the lowest number is given
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
+
+
 def mount_helper() -> None:
     """Run `mount.moorage SOURCE DIR [-o OPTIONS]`, as mount(8) calls it for `mount -t moorage`."""
+    _stand_in_for_closed()
     try:
         arguments = helper_arguments(sys.argv[1:])
     except click.UsageError as error:

@@ -10,6 +10,7 @@ import click
 
 from mountd import client, records
 from mountd import config as settings
+from mountd.cache.folder import prepare_folder
 from mountd.errors import FuseUnavailableError, MountdError
 from mountd.stores.credentials import from_environment
 from mountd.units import format_size
@@ -62,6 +63,8 @@ def _other_users() -> Iterator[tuple[str, str]]:
 def _cache() -> Iterator[tuple[str, str]]:
     try:
         loaded = settings.load().settings
+        if loaded.cache_dir.exists():
+            prepare_folder(loaded.cache_dir)
     except MountdError as error:
         yield _FAIL, str(error)
         return

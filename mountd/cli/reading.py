@@ -1,12 +1,14 @@
 """warm, plan, top: what will be read, and what is being read."""
 
+import os
+import stat
 import sys
 import time
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +19,8 @@ from mountd.units import format_size
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+_QUOTED = 200  # characters of a line that names no file: it may be a whole picture
 
 
 @click.command()
@@ -45,14 +49,15 @@ def warm(directory: Path, paths: tuple[str, ...]) -> None:
 
 @click.command()
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
-@click.argument("file", metavar="FILE", type=click.File("r", encoding="utf-8", errors="surrogateescape"))
-def plan(directory: Path, file: TextIO) -> None:
+@click.argument("file", metavar="FILE", type=click.Path(allow_dash=True))
+def plan(directory: Path, file: str) -> None:
     """Tell the mount on DIR in which order its files will be read: FILE has a path within the mount on each line (-: stdin).
 
     From then on they are fetched ahead of whoever reads them, in that order. A new plan takes the place of the old one.
     """
     digest = str(client.status(directory)["digest"])
-    order = array("I", _inodes(directory, file))
+    with click.open_file(file, "rb") as lines:
+        order = array("I", _inodes(directory, file, lines))
     client.plan(directory, order, digest)
     click.echo(f"{directory}: a plan of {len(order)} files")
 
@@ -80,18 +85,26 @@ def _within(directory: Path, path: str) -> str:
     """A path as the dataset has it, whether it was typed within the mount or from outside."""
     given = Path(path)
     root = Path(directory).absolute()
-    return given.relative_to(root).as_posix() if given.is_absolute() and given.is_relative_to(root) else path
+    inside = given.relative_to(root) if given.is_absolute() and given.is_relative_to(root) else given
+    return "" if inside == Path() else inside.as_posix()
 
 
-def _inodes(directory: Path, lines: TextIO) -> Iterator[int]:
+def _inodes(directory: Path, name: str, lines: Iterable[bytes]) -> Iterator[int]:
+    device = directory.stat().st_dev
     for number, line in enumerate(lines, 1):
-        path = line.rstrip("\n")
+        path = os.fsdecode(line.rstrip(b"\n"))
         if not path:
             continue
         try:
-            yield (directory / _within(directory, path)).stat().st_ino
-        except OSError as error:
-            raise BadInputError(f"{lines.name}, line {number}: {path}: {error.strerror}; a plan names files") from None
+            told = (directory / _within(directory, path)).stat()
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or str(error)
+        else:
+            if told.st_dev == device and stat.S_ISREG(told.st_mode):
+                yield told.st_ino
+                continue
+            why = "not a file of this mount"
+        raise BadInputError(f"{name}, line {number}: {path[:_QUOTED]!r}: {why}; a plan names files, one on each line")
 
 
 def _looks(directory: Path | None) -> dict[str, dict[str, Any]]:

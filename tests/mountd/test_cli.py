@@ -330,3 +330,24 @@ def test_the_first_mount_works_with_a_umask_that_lets_the_group_write(
         os.umask(old)
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.fuse
+@pytest.mark.parametrize("closed", ["2>&-", ">&-", "<&- >&- 2>&-"])
+def test_commands_work_with_their_standard_streams_closed(mountd: Command, tree: Path, closed: str) -> None:
+    def run(words: str) -> int:
+        return subprocess.run(
+            ["sh", "-c", f"{MOUNTD} {words} {closed}"], env=mountd.environment, check=False
+        ).returncode
+
+    assert run(f"mount --cache always {file_url(tree)} {mountd.mountpoint}") == 0
+    assert (mountd.mountpoint / "a").read_bytes() == content("a", 0, 5000)
+    assert run(f"warm {mountd.mountpoint}") == 0
+    assert run(f"top --count 1 --interval 0.1 {mountd.mountpoint}") == 0
+    assert run(f"warm {mountd.mountpoint} nothing") == 4
+
+
+def test_doctor_says_that_a_cache_folder_will_be_refused(mountd: Command, tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache").chmod(0o777)
+    assert "fail  cache folder" in mountd("doctor").stdout

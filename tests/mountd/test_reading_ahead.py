@@ -60,6 +60,9 @@ def test_warm_takes_paths_within_the_mount_and_from_outside(mount: client.Mount)
     assert "10 files" in mountd("warm", mount.mountpoint, "folder 1")
     assert "fetched 585.9 KiB" in mountd("warm", mount.mountpoint, "folder 0/00", mount.mountpoint / "folder 0/03")
     assert fetched(mount) == 12 * SIZE
+    assert "1 files" in mountd("warm", mount.mountpoint, "./folder 1//01")
+    for whole in (".", mount.mountpoint):
+        assert "30 files" in mountd("warm", mount.mountpoint, whole)
 
 
 def test_warm_says_what_is_wrong_in_one_line(mount: client.Mount, tmp_path: Path) -> None:
@@ -105,8 +108,34 @@ def test_a_plan_may_come_from_stdin_and_name_paths_from_outside(mount: client.Mo
 
 def test_a_line_that_names_no_file_is_told_by_its_number(mount: client.Mount) -> None:
     said = mountd("plan", mount.mountpoint, "-", code=3, given=f"{NAMES[0]}\nfolder 0/nothing\n")
-    assert "line 2: folder 0/nothing: No such file" in said
+    assert "-, line 2: 'folder 0/nothing': No such file" in said
     assert mount.status()["plan"]["length"] == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b"folder 1", "'folder 1': not a file of this mount"),
+        (b"../tree/" + NAMES[0].encode(), "not a file of this mount"),
+        (b"/etc/hosts", "'/etc/hosts': not a file of this mount"),
+        (b"a\0b", "null byte"),
+        (NAMES[0].encode() + b"\r", r"/00\r': No such file"),
+        (b"\xff\xfe\x89PNG" * 1000, "File name too long"),
+    ],
+)
+def test_a_plan_that_names_anything_but_files_of_the_mount_is_refused(
+    mount: client.Mount, tmp_path: Path, line: bytes, said: str
+) -> None:
+    (tmp_path / "order").write_bytes(line + b"\n")
+    told = mountd("plan", mount.mountpoint, tmp_path / "order", code=3)
+    assert f"{tmp_path / 'order'}, line 1: " in told
+    assert said in told
+    assert mount.status()["plan"]["length"] == 0
+
+
+def test_a_plan_that_cannot_be_read_is_one_line(mount: client.Mount, tmp_path: Path) -> None:
+    assert f"{tmp_path / 'none'}: No such file" in mountd("plan", mount.mountpoint, tmp_path / "none", code=4)
+    assert f"{tmp_path}: Is a directory" in mountd("plan", mount.mountpoint, tmp_path, code=3)
 
 
 def test_a_plan_for_another_dataset_is_refused(mount: client.Mount, tmp_path: Path) -> None:

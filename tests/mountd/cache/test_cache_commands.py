@@ -46,6 +46,13 @@ class TestCache:
         assert self.run("clear").endswith("; segments removed: 0")
         assert not folder.exists()
 
+    def test_a_folder_that_is_no_cache_is_left_as_it_is(self, folder: Path) -> None:
+        folder.mkdir()
+        (folder / "index").write_text("somebody's work")
+        assert self.run("trim", "--to", "0").endswith("; segments dropped: 0")
+        assert self.run("clear").endswith("; segments removed: 0")
+        assert [(each.name, each.read_text()) for each in folder.iterdir()] == [("index", "somebody's work")]
+
     def test_trim_leaves_what_was_asked_for(self, folder: Path) -> None:
         for name in ("a", "b", "c"):
             with opened(folder, 16 * MIB) as cache:
