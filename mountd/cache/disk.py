@@ -158,7 +158,11 @@ class DiskCache:
 
     def _write_queued(self) -> None:
         while (batch := self._queue.take(_TICK_S)) is not None:
-            done = self._try_to(self._keep_house) and self._try_to(self._store, [offer.record for offer in batch])
+            done = False
+            try:
+                done = self._try_to(self._keep_house) and self._try_to(self._store, [offer.record for offer in batch])
+            except Exception:  # noqa: BLE001  # a writer that ends would hold its memory, and so all reads, for ever
+                _LOG.exception("defect: cache: %s: some extents are not kept", self._folder)
             if not done:
                 self._pause()
             self._queue.settle(batch)

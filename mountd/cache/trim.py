@@ -132,6 +132,6 @@ def _drop(segment: Path) -> bool:
         if not claim(descriptor.number):
             return False
         segment.unlink()
-    except FileNotFoundError:
+    except OSError:  # gone already; or it cannot be removed, and must not keep the others
         return False
     return True

@@ -157,10 +157,11 @@ class Control:
 
     async def _warm(self, asked: _Asked) -> None:
         """Warm, and tell how far it is every quarter of a second; the end of the connection ends the run."""
+        paths = asked.request.get("paths", [])
         try:
-            warming, files, total_bytes = await trio.to_thread.run_sync(
-                self._worker.warming, list(map(str, asked.request.get("paths", [])))
-            )
+            if not isinstance(paths, list):
+                raise BadInputError(_NO_REQUEST)
+            warming, files, total_bytes = await trio.to_thread.run_sync(self._worker.warming, list(map(str, paths)))
         except MountdError as error:
             await _send(asked.stream, {"error": type(error).__name__, "message": str(error)})
             return

@@ -129,7 +129,8 @@ class Worker:
         if self.cache.disk is None:
             why = "is off (--cache)" if self.settings.cache == "off" else "is not used: local folders are read in place"
             raise BadInputError(f"{self.mountpoint}: nothing to warm: the cache {why}")
-        size, limit = sum(each.size for each in _below(self.manifest, paths)), self.settings.cache_size_bytes
+        size = sum(each.size for each in _below(self.manifest, paths)) if paths else self.manifest.size_bytes
+        limit = self.settings.cache_size_bytes
         if size > limit:
             raise BadInputError(
                 f"{self.mountpoint}: {format_size(size)} to warm, and the cache may hold {format_size(limit)}; "
@@ -181,14 +182,14 @@ class Worker:
 
 
 def _below(manifest: Manifest, paths: Sequence[str]) -> Iterator[Entry]:
-    wanted = [path.strip("/") for path in paths]
-    for path in wanted:
-        if manifest.find(path) is None:
+    for path in paths or [""]:
+        top = path.strip("/")
+        found = manifest.find(top)
+        if found is None:
             raise NotFoundError(f"{path}: not in the dataset")
-    folders = tuple(path + "/" for path in wanted if path)
-    for path, entry in manifest.files():
-        if not wanted or "" in wanted or path in wanted or path.startswith(folders):
-            yield entry
+        if not found.is_directory:
+            yield found
+        yield from (entry for _, entry in manifest.walk(top) if not entry.is_directory)
 
 
 def _open_cache(settings: Settings, needed: Needed, *, on_disk: bool) -> Cache:

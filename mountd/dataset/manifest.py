@@ -133,10 +133,10 @@ class Manifest:
             current = current and self.lookup(current.inode, name)
         return current
 
-    def walk(self) -> Iterator[tuple[str, Entry]]:
-        """Yield (path, entry) of everything below the root, in the order of the tree: a directory before its content."""
-        root = self.entry(ROOT)
-        stack = [("", self._each_child(root))] if root else []
+    def walk(self, top: str = "") -> Iterator[tuple[str, Entry]]:
+        """Yield (path, entry) of everything below `top`, in the order of the tree: a directory before its content."""
+        start = self.find(top)
+        stack = [(top and top + "/", self._each_child(start))] if start else []
         while stack:
             prefix, remaining = stack[-1]
             entry = next(remaining, None)
@@ -205,13 +205,13 @@ class Manifest:
             paths.split(path)
         except MountdError as error:
             raise ManifestError(f"{self._path}: {error}") from None
-        if b"/" in entry.name or (not entry.is_directory and entry.source >= len(self.sources)):
+        if b"/" in entry.name or (not entry.is_directory and not 0 <= entry.source < len(self.sources)):
             raise ManifestError(f"{self._path}: the entry {path!r} is damaged; freeze the source again")
 
     def _each_child(self, directory: Entry) -> Iterator[Entry]:
         after = 0
         while page := self.children(directory, after):
-            if any(child.parent != directory.inode for child in page):
+            if any(child.parent != directory.inode or child.inode <= directory.inode for child in page):
                 raise ManifestError(f"{self._path}: entry {directory.inode} claims others' children; freeze again")
             yield from page
             after = page[-1].inode

@@ -79,7 +79,7 @@ class Driver:
         buffer = bytearray(protocol.MAX_READ_BYTES + protocol.BODY_LIMIT_BYTES)  # the kernel insists on this much room
         view = memoryview(buffer)
         try:
-            while self._serve_one(buffer, view):
+            while self._goes_on(buffer, view):
                 pass
         finally:
             with self._lock:
@@ -87,6 +87,14 @@ class Driver:
                 last = not self._serving
             if last:
                 self._closed()
+
+    def _goes_on(self, buffer: bytearray, view: memoryview) -> bool:
+        try:
+            return self._serve_one(buffer, view)
+        except Exception:  # noqa: BLE001  # no memory to take a request with: the next one may find some
+            _LOG.exception("a request was not taken")
+            time.sleep(_PAUSE_S)
+            return True
 
     def _serve_one(self, buffer: bytearray, view: memoryview) -> bool:
         """Take and answer one request; False when the mount has ended."""

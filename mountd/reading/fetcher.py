@@ -191,7 +191,7 @@ class Fetcher:
                 self._metrics.add("cache_declined")
         except MountdError as error:
             flight.failure = copy.copy(error)
-        except Exception as error:  # noqa: BLE001  # a defect must not leave readers waiting for ever
+        except BaseException as error:  # noqa: BLE001  # also a panic of the client's: readers must not wait for ever
             _LOG.exception("defect: %s", self._name(flight))
             flight.failure = DefectError(f"{self._name(flight)}: {type(error).__name__}: {error}")
         if reserved:

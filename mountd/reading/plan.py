@@ -34,6 +34,7 @@ _LEAD = 1024  # readers that far ahead of the walk are not side by side with it 
 _LONGEST_WALK = (
     4096  # entries ahead of the readers: whose files the kernel has, he does not ask for them, nor need a walk
 )
+_CLOSE_WAIT_S = 2.0  # a disk that hangs is not waited for: a mount that ends must end
 _RETRY_S = 0.05  # nothing tells when the fetcher has room again, if all of it is others'
 # The thread is woken for many files at once: a wake-up for each costs as much as the fetch.
 _REFILL_SHARE, _REFILL_UNDER_WAY = 0.9, 3 * AHEAD_LIMIT // 4
@@ -127,7 +128,7 @@ class PlanPrefetcher:
     def __exit__(self, *_: object) -> None:
         self._closed = True
         self._news.set()
-        self._thread.join()
+        self._thread.join(_CLOSE_WAIT_S)
 
     def _run(self) -> None:
         pause_s: float | None = None
