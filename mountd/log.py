@@ -27,7 +27,7 @@ _SECRETS: Final = (
     re.compile(r"(?i)((?:account|shared|access|storage)[-_ ]?(?:access[-_ ]?)?key[\"']?\s*[=:]\s*[\"']?)[^\s;,&\"')]+"),
     re.compile(r"(?i)(SharedAccessSignature[\"']?\s*[=:]\s*[\"']?)[^\s;,\"']+"),
     re.compile(
-        r"(?i)((?:client[-_ ]?secret|password|passwd|(?:access|refresh)[-_ ]?token)[\"']?\s*[=:]\s*[\"']?)[^\s;,&\"']+"
+        r"(?i)((?<!/)(?:client[-_ ]?secret|password|passwd|(?:access|refresh)[-_ ]?token)[\"']?\s*[=:]\s*[\"']?)[^\s;,&\"']+"
     ),
     re.compile(r"(?i)(\bauthorization[\"']?\s*[=:]\s*[\"']?(?:bearer|basic|sharedkey(?:lite)?)\s+)[^\s\"',]+"),
     re.compile(r"(?i)(\bbearer\s+)[a-z0-9._~+/-]{16,}=*"),

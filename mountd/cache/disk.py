@@ -13,6 +13,7 @@ after one nothing is accepted for a second. The folder keeps its limit to within
 and leaves 5 % of the disk or 1 GiB free.
 """
 
+import errno
 import logging
 import shutil
 import threading
@@ -197,6 +198,8 @@ class DiskCache:
         self._appender.close()
         room_bytes = max(self._segment_bytes, size_bytes + ALIGNMENT_BYTES)
         if not self._make_room(room_bytes):
+            if trim.is_disk_short(self._folder, room_bytes):
+                self._report(OSError(errno.ENOSPC, "the disk has no room left for the cache"))
             self._pause()
             return False
         self._appender.open()

@@ -64,6 +64,11 @@ def has_room(folder: Path, limit_bytes: int, room_bytes: int) -> bool:
     return used_bytes(folder) + room_bytes <= limit_bytes and _short_bytes(folder, room_bytes) <= 0
 
 
+def is_disk_short(folder: Path, room_bytes: int) -> bool:
+    """Whether it is the disk, and not the limit, that has no room for `room_bytes` more."""
+    return _short_bytes(folder, room_bytes) > 0
+
+
 def trim(folder: Path, goal_bytes: int, room_bytes: int = 0, spare: Callable[[bytes], bool] | None = None) -> int:
     """Drop segments until at most `goal_bytes` are used and the disk has `room_bytes`; return how many went.
 

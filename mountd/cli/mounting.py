@@ -123,9 +123,13 @@ def _line(row: dict[str, Any]) -> str:
     return (
         f"{row['mountpoint']}: {row['files']} files, {format_size(row['bytes'])} of {row['source']}; "
         f"read {format_size(reads['bytes'])} in {reads['count']}, fetched {format_size(fetch['bytes'])} in "
-        f"{fetch['requests']}, cache {cache['hits']} hits, {cache['misses']} misses; "
+        f"{fetch['requests']}{_failed(fetch['errors'])}, cache {cache['hits']} hits, {cache['misses']} misses; "
         f"driver {row['driver']}, up {row['uptime_s']:.0f} s"
     )
+
+
+def _failed(errors: int) -> str:
+    return f" of which {errors} failed" if errors else ""
 
 
 def _credentials(manifest: Path, credential: Credential | None) -> dict[str, Credential]:

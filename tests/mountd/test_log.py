@@ -136,3 +136,9 @@ def test_levels_below_are_dropped_and_a_second_log_replaces_the_first(stream: io
     close_log(handler)
     assert stream.getvalue() == ""
     assert second.getvalue().count("\n") == 1
+
+
+def test_a_path_is_no_secret() -> None:
+    for text in ("/etc/passwd: No such file", "cache folder /etc/passwd: File exists"):
+        assert redact(text) == text
+    assert redact("db_password: hunter2") == "db_password: ***"

@@ -341,3 +341,16 @@ def test_nobody_else_may_look_into_the_cache(folder: Path, cache: DiskCache) -> 
     put(cache, "a", 0, SIZE)
     assert {path.stat().st_mode & 0o077 for path in (folder, folder / "index", *segments(folder))} == {0}
     until(lambda: cache.status().used_bytes >= SIZE)
+
+
+@pytest.mark.warns
+def test_a_defect_of_the_writer_costs_an_extent_and_not_the_writer(
+    cache: DiskCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(Index, "enter", lambda *_: 1 // 0)
+        put(cache, "lost", 0, 1000)  # waits until it is settled
+    assert found(cache, "lost", 0, 1000) == 0
+    until(lambda: cache.put(file_id("kept"), 0, data_of("kept", 0, 1000), ignore), what="the end of the pause")
+    assert cache.drain(20)
+    assert found(cache, "kept", 0, 1000) == 1000

@@ -206,3 +206,12 @@ def test_strange_files_among_the_segments_are_let_be(folder: Path) -> None:
         put(cache, "b", 0, SIZE)
     trim.trim(folder, 0)
     assert {path.name for path in (folder / "segments").iterdir()} == {"notes.txt", "zz.segment"}
+
+
+def test_a_segment_that_cannot_be_removed_keeps_no_other(folder: Path) -> None:
+    fill(folder, ["a"])
+    segments = trim.segments_folder(folder)
+    (segments / f"{1:016x}.segment").mkdir()
+    os.utime(segments / f"{1:016x}.segment", (1, 1))  # the coldest
+    assert trim.trim(folder, 0) == 1
+    assert [each.number for each in trim.list_segments(folder)] == [1]

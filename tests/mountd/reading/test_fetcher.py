@@ -210,6 +210,22 @@ def test_a_short_body_is_never_handed_on(store: FakeStore, short_by: int) -> Non
         assert reading.metrics.snapshot()["fetch"]["errors"] == 1
 
 
+class Panic(BaseException):
+    """What a client in another language raises when it panics."""
+
+
+@pytest.mark.warns
+def test_a_panic_of_a_client_is_an_error_and_costs_no_thread(store: FakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def panic(*_: object) -> None:
+        raise Panic("oops")
+
+    monkeypatch.setattr(store, "meet", panic)
+    with open_reading(store, threads=1) as reading:
+        for number in range(3):
+            with pytest.raises(DefectError, match="Panic: oops"):
+                reading.read(file_of(f"{number}", 1000), 0, 10)
+
+
 @pytest.mark.warns
 def test_a_defect_of_a_store_is_an_error_and_leaves_nobody_waiting(
     store: FakeStore, monkeypatch: pytest.MonkeyPatch
