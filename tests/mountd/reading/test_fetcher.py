@@ -1,4 +1,4 @@
-"""Flights: who shares them, what they cost."""
+"""Flights: who shares them, and what they cost."""
 
 import queue
 import time
@@ -132,6 +132,20 @@ def test_read_ahead_fetches_nothing_that_is_here_in_any_pieces(store: FakeStore)
         start(reading.fetcher, *((at, at + 256 * KIB) for at in range(0, MIB, 256 * KIB)))()
         assert reading.fetcher.ahead(A, 0, MIB) == 0
     assert store.asked_bytes == MIB
+
+
+@pytest.mark.warns
+def test_the_trouble_of_one_reader_is_not_the_others(store: FakeStore) -> None:
+    store.gate.clear()
+
+    def broken(_: Flight) -> None:
+        raise ZeroDivisionError
+
+    with open_reading(store) as reading:
+        reading.fetcher.fetch(A, [(0, 16 * KIB)], broken)
+        flights = start(reading.fetcher, (0, 16 * KIB))
+        store.gate.set()
+        assert ranges(flights()) == [(0, 16 * KIB)]
 
 
 def test_read_ahead_never_queues_up(store: FakeStore) -> None:

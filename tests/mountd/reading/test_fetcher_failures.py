@@ -8,7 +8,6 @@ import pytest
 
 from mountd.errors import CorruptDataError, DefectError, StoreUnreachableError
 from mountd.reading import fetcher as fetchers
-from mountd.reading.fetcher import Flight
 from tests.support.reading import FakeStore, data_of, file_of, open_reading
 from tests.support.waiting import until
 
@@ -127,17 +126,3 @@ def test_a_defect_of_a_store_is_an_error_and_leaves_nobody_waiting(
             with pytest.raises(DefectError, match="TypeError"):
                 reading.read(file_of(name, 1000), 0, 10)
         assert reading.cache.memory.status().used_bytes == 0
-
-
-@pytest.mark.warns
-def test_the_trouble_of_one_reader_is_not_the_others(store: FakeStore) -> None:
-    store.gate.clear()
-
-    def broken(_: Flight) -> None:
-        raise ZeroDivisionError
-
-    with open_reading(store) as reading:
-        reading.fetcher.fetch(A, [(0, 16 * KIB)], broken)
-        flights = start(reading.fetcher, (0, 16 * KIB))
-        store.gate.set()
-        assert ranges(flights()) == [(0, 16 * KIB)]
