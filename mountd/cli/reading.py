@@ -1,5 +1,6 @@
 """warm, plan, top: what will be read, and what is being read."""
 
+import math
 import os
 import stat
 import sys
@@ -21,6 +22,15 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _QUOTED = 200  # characters of a line that names no file: it may be a whole picture
+
+
+class _Seconds(click.FloatRange):
+    """As its parent, which lets through what is no number."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number, within the range."""
+        seconds = super().convert(value, param, ctx)
+        return self.fail(f"{value} is no number of seconds.", param, ctx) if math.isnan(seconds) else seconds
 
 
 @click.command()
@@ -64,9 +74,7 @@ def plan(directory: Path, file: str) -> None:
 
 @click.command()
 @click.argument("directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
-@click.option(
-    "--interval", default=1.0, type=click.FloatRange(0.1, 3600), help="Seconds between two looks; 1 without it."
-)
+@click.option("--interval", default=1.0, type=_Seconds(0.1, 3600), help="Seconds between two looks; 1 without it.")
 @click.option("--count", type=click.IntRange(1), help="End after so many looks; without it at Ctrl-C.")
 def top(directory: Path | None, interval: float, count: int | None) -> None:
     """Show what the mount on DIR, or every mount of this user, does at this moment."""

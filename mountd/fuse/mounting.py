@@ -8,7 +8,6 @@ What is mounted where is read from /proc/self/mountinfo and never by touching th
 """
 
 import array
-import contextlib
 import ctypes
 import errno
 import os
@@ -175,13 +174,6 @@ def unmount(mountpoint: Path, *, lazy: bool) -> None:
     done = _run(command)
     if done.returncode and find(mountpoint) is not None:
         raise MountPointError(f"{mountpoint}: {done.stderr.strip() or 'fusermount3 failed'}")
-
-
-def abort(device: str) -> None:
-    """Make the kernel fail everything that waits on the mount with this MAJ:MIN; needs root or the mount's owner."""
-    minor = device.partition(":")[2]
-    with contextlib.suppress(OSError):  # the mount is gone, or fusectl is not mounted: closing the device does the same
-        (_CONNECTIONS / minor / "abort").write_text("1")
 
 
 def set_read_ahead(device: str, size_bytes: int) -> bool:

@@ -189,6 +189,12 @@ def test_top_shows_rates_and_ends_after_its_count(mount: client.Mount) -> None:
     assert re.search(r"reads/s", mountd("top", "--interval", "0.1", "--count", "1"))
 
 
+def test_an_interval_that_is_no_number_is_refused() -> None:
+    done = subprocess.run([MOUNTD, "top", "--interval", "nan"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith("nan is no number of seconds.")
+
+
 def test_the_plan_socket_takes_plans_and_status_only(mount: client.Mount) -> None:
     assert records.ask(mount.mountpoint, {"do": "status"}, 10, name="plan")["files"] == 30
     requests: list[dict[str, Any]] = [{"do": "stop", "timeout_s": 0, "force": True}, {"do": "warm"}, {"do": []}, {}]
