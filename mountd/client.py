@@ -220,13 +220,17 @@ def warm(mountpoint: Path, paths: Sequence[str] = ()) -> Iterator[dict[str, Any]
     Raises:
         NotFoundError: no mount of Moorage is there, or a path is not in the dataset.
         BadInputError: there is no disk cache, or it is too small.
+        MountPointError: the mount ended meanwhile.
         MountdError: the first failure, after everything else was brought.
     """
     request = {"do": "warm", "paths": list(paths)}
     for step in records.converse(mounting.resolve(mountpoint), request, _WARM_TIMEOUT_S):
         yield step
-        if step.get("done") and (failure := step["failure"]):
-            raise getattr(errors, failure["error"], DefectError)(failure["message"])
+        if step.get("done"):
+            if failure := step["failure"]:
+                raise getattr(errors, failure["error"], DefectError)(failure["message"])
+            return
+    raise MountPointError(f"{mountpoint}: the mount ended before all was in the cache; mount and warm again")
 
 
 def _sealed(order: "array[int]") -> BinaryIO:

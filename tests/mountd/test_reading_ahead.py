@@ -4,11 +4,13 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
 from array import array
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +88,26 @@ def test_warm_goes_on_when_a_file_fails_and_ends_with_its_error(mount: client.Mo
     (tmp_path / "tree" / NAMES[0]).write_bytes(b"changed")
     assert "freeze the source again" in mountd("warm", mount.mountpoint, code=9)
     assert fetched(mount) == 29 * SIZE
+
+
+def test_a_mount_that_ends_while_it_is_warmed_is_an_error(tmp_path: Path) -> None:
+    folder = records.folder_of(tmp_path / "mnt")
+    folder.mkdir(parents=True)
+    step = {"files": 1, "bytes": 2, "fetched_bytes": 3, "total_bytes": 4, "failure": None}
+    with socket.socket(socket.AF_UNIX) as listener, ThreadPoolExecutor(1) as pool:
+        listener.bind(str(folder / "control"))
+        listener.listen()
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(json.dumps(step).encode() + b"\n")
+
+        serving = pool.submit(serve)
+        assert "ended before all was in the cache" in mountd("warm", tmp_path / "mnt", code=6)
+        serving.result(10)
+    shutil.rmtree(folder)
 
 
 def test_a_plan_is_fetched_before_anybody_reads(mount: client.Mount, tmp_path: Path) -> None:
