@@ -44,11 +44,24 @@ class Flight:
     `job` is what a reader who joins read-ahead may hurry; it is forgotten at the landing, for it refers to the flight.
     """
 
-    __slots__ = ("ahead", "born_s", "data", "end", "failure", "file", "is_begun", "job", "kept", "start", "waiting")
+    __slots__ = (
+        "ahead",
+        "born_s",
+        "data",
+        "end",
+        "failure",
+        "file",
+        "is_begun",
+        "is_wanted",
+        "job",
+        "kept",
+        "start",
+        "waiting",
+    )
 
     def __init__(self, file: FileKey, start: int, end: int, *, ahead: bool) -> None:
         self.file, self.start, self.end, self.ahead = file, start, end, ahead
-        self.born_s, self.is_begun = time.monotonic(), False
+        self.born_s, self.is_begun, self.is_wanted = time.monotonic(), False, not ahead
         self.data: Buffer = b""
         self.failure: MountdError | None = None
         self.job: Job | None = None
@@ -104,6 +117,7 @@ class Fetcher:
                     else:
                         begun.append(Flight(file, begin, finish, ahead=False))
                 for flight in joined:
+                    flight.is_wanted = True
                     flight.waiting.append(landed)
                     hurried += [flight.job] if flight.job is not None else []
                 count += len(joined)
@@ -132,13 +146,16 @@ class Fetcher:
             begun = [Flight(file, begin, finish, ahead=True) for begin, finish in left]
             if not self._has_room(begun):
                 return None
-            jobs = [Job(partial(self._fly_ahead, flight), partial(self._fail_late, flight)) for flight in begun]
-            for flight, job in zip(begun, jobs, strict=True):
-                flight.job = job
+            jobs = [self._guess(flight) for flight in begun]
             self._register(begun, landed)
         for job in jobs:
             self._pool.submit_ahead(job)
         return len(begun)
+
+    def _guess(self, flight: Flight) -> Job:
+        fly, fail, give_up = (partial(each, flight) for each in (self._fly_ahead, self._fail_late, self._give_up))
+        flight.job = Job(fly, fail, give_up)
+        return flight.job
 
     def _has_room(self, begun: list[Flight]) -> bool:
         """Take a place in the pool and memory for each of these flights, or for none."""
@@ -207,6 +224,24 @@ class Fetcher:
             if not memory.reserve(size, self._deadline_s - (time.monotonic() - flight.born_s)):
                 raise StoreUnreachableError(f"{self._name(flight)}: no memory came free in time; raise --memory")
 
+    def _give_up(self, flight: Flight) -> None:
+        """Withdraw a guess that has not begun; one that a reader came for meanwhile is hurried instead."""
+        with self._lock:
+            job = flight.job if flight.is_wanted else None
+            if job is None:
+                self._forget(flight)  # nobody can join it any more
+        if job is not None:
+            self._pool.submit(job)
+        else:
+            self._fail_late(flight)
+
+    def _forget(self, flight: Flight) -> None:
+        flights = self._flights.get(flight.file.digest, [])
+        if flight in flights:
+            flights.remove(flight)
+            if not flights:
+                del self._flights[flight.file.digest]
+
     def _fail_late(self, flight: Flight) -> None:
         if flight.ahead:
             self._cache.memory.release(flight.end - flight.start)
@@ -221,10 +256,7 @@ class Fetcher:
         file = flight.file.digest
         with self._lock:
             flight.job = None
-            flights = self._flights[file]
-            flights.remove(flight)
-            if not flights:
-                del self._flights[file]
+            self._forget(flight)
             if flight.failure is not None and remember:
                 until_s = time.monotonic() + _FAILURE_LIFE_S
                 known = [each for each in self._failures.get(file, ()) if each.start != flight.start]

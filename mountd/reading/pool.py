@@ -27,12 +27,18 @@ _WATCH_S = 1.0
 
 
 class Job:
-    """Something to run once; `late` is called instead if no thread came in time, or before the end."""
+    """Something to run once; `late` is called instead if no thread came in time, or before the end.
 
-    __slots__ = ("born_s", "hurried", "late", "run")
+    `given_up` is what a guess is told that is to make room; it may submit itself anew.
+    """
 
-    def __init__(self, run: Callable[[], None], late: Callable[[], None]) -> None:
-        self.run, self.late, self.born_s, self.hurried = run, late, time.monotonic(), False
+    __slots__ = ("born_s", "given_up", "hurried", "late", "run")
+
+    def __init__(
+        self, run: Callable[[], None], late: Callable[[], None], given_up: Callable[[], None] | None = None
+    ) -> None:
+        self.run, self.late, self.given_up = run, late, given_up or late
+        self.born_s, self.hurried = time.monotonic(), False
 
 
 class Pool:
@@ -97,9 +103,9 @@ class Pool:
             self._queue(self._urgent, job)
 
     def give_up_ahead(self) -> None:
-        """Tell all read-ahead that has not begun that it is late."""
+        """Take all read-ahead that has not begun out of the queue, and tell it to make room."""
         while (job := self._pop(self._ahead)) is not None:
-            self._guarded(job.late)
+            self._guarded(job.given_up)
 
     def close(self) -> None:
         """Tell what has not begun that it is late; wait for what has, but not for long."""
@@ -126,9 +132,9 @@ class Pool:
             self._give_up()
 
     def _give_up(self) -> None:
-        while (job := self._pop(self._urgent)) is not None:
-            self._guarded(job.late)
-        self.give_up_ahead()
+        for queue in (self._urgent, self._ahead):
+            while (job := self._pop(queue)) is not None:
+                self._guarded(job.late)
 
     def _work(self) -> None:
         while self._tokens.get() and not self._closed.is_set():

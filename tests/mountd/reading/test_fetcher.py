@@ -213,6 +213,23 @@ def test_guesses_that_have_not_begun_give_their_memory_to_readers_who_hold_all_t
     assert "guess" not in {name for name, _, _ in store.asked}
 
 
+def test_a_guess_that_a_reader_came_for_at_that_moment_is_not_given_up(
+    store: FakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.gate.clear()
+    with open_reading(store, threads=1, deadline_s=30) as reading:
+        hanging = start(reading.fetcher, (0, 16 * KIB))
+        until(lambda: store.asked, what="the call that hangs")
+        assert reading.fetcher.ahead(A, 4 * MIB, 5 * MIB) == 1
+        assert reading.fetcher.ahead(file_of("b", 8 * MIB), 0, MIB) is None  # one place, and it is taken
+        monkeypatch.setattr(reading.pool, "hurry", lambda _: None)  # as if it had not come to that yet
+        waiting = start(reading.fetcher, (4 * MIB, 4 * MIB + KIB))
+        reading.pool.give_up_ahead()
+        store.gate.set()
+        hanging()
+        assert ranges(waiting()) == [(4 * MIB, 5 * MIB)]
+
+
 def test_read_ahead_that_a_reader_came_for_waits_no_longer_than_his_read_would(store: FakeStore) -> None:
     store.gate.clear()
     with open_reading(store, threads=1, deadline_s=30) as reading:
