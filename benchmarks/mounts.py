@@ -113,7 +113,7 @@ def moorage_as_user(server: Server, container: str, scratch: Path) -> Iterator[M
     become = ("unshare", "-m", "--propagation=private", "bash", "-c", _BECOME, "become", *_AS_USER)
     command = _moorage(manifest(server, container), seen)
     with _serving([*become, *command], seen / mountpoint.name, scratch, environ) as pid:
-        enter = ("nsenter", f"--target={pid}", "--mount", f"--wd={ROOT}", *_AS_USER)
+        enter = ("nsenter", f"--target={pid}", "--mount", "--root", f"--wd={ROOT}", *_AS_USER)
         yield Mounted(seen / mountpoint.name, pid, enter)
 
 
