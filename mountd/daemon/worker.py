@@ -182,11 +182,13 @@ class Worker:
 
 
 def _below(manifest: Manifest, paths: Sequence[str]) -> Iterator[Entry]:
-    for path in paths or [""]:
-        top = path.strip("/")
+    tops = {path.strip("/") for path in paths} or {""}
+    for top in sorted(tops):
         found = manifest.find(top)
         if found is None:
-            raise NotFoundError(f"{path}: not in the dataset")
+            raise NotFoundError(f"{top}: not in the dataset")
+        if any(other != top and top.startswith(other and other + "/") for other in tops):
+            continue  # it comes with the folder that it lies in
         if not found.is_directory:
             yield found
         yield from (entry for _, entry in manifest.walk(top) if not entry.is_directory)

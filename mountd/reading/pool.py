@@ -73,7 +73,8 @@ class Pool:
             ) from None
 
     def submit(self, job: Job) -> None:
-        """Run `job` as soon as a thread is free."""
+        """Run `job` as soon as a thread is free; it may wait for as long as one that is new."""
+        job.born_s = time.monotonic()
         self._queue(self._urgent, job)
 
     def take_ahead(self) -> bool:
@@ -99,8 +100,7 @@ class Pool:
         """Make a job of read-ahead urgent from now on, unless it has begun: a reader waits for it."""
         job.hurried = True
         if self._remove(self._ahead, job):
-            job.born_s = time.monotonic()
-            self._queue(self._urgent, job)
+            self.submit(job)
 
     def give_up_ahead(self) -> None:
         """Take all read-ahead that has not begun out of the queue, and tell it to make room."""

@@ -37,7 +37,7 @@ class Stream:
     window_bytes: int = 0
 
     def withdraw(self, start: int) -> None:
-        """What lies from `start` on could not be asked for, for want of memory."""
+        """What lies from `start` on could not be asked for: no memory or thread was free, or the file failed."""
         self.asked_to = min(self.asked_to, start)
         self.window_bytes = max(min(FIRST_WINDOW_BYTES, self.window_bytes), self.window_bytes // 2)
 

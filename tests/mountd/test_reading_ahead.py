@@ -59,7 +59,7 @@ def test_warm_brings_all_of_it_and_reading_it_fetches_nothing(mount: client.Moun
 
 
 def test_warm_takes_paths_within_the_mount_and_from_outside(mount: client.Mount) -> None:
-    assert "10 files" in mountd("warm", mount.mountpoint, "folder 1")
+    assert "10 files" in mountd("warm", mount.mountpoint, "folder 1", "folder 1/01", "folder 1/")
     assert "fetched 585.9 KiB" in mountd("warm", mount.mountpoint, "folder 0/00", mount.mountpoint / "folder 0/03")
     assert fetched(mount) == 12 * SIZE
     assert "1 files" in mountd("warm", mount.mountpoint, "./folder 1//01")

@@ -94,7 +94,7 @@ def open_reading(
     cache = Cache(MemoryCache(memory_bytes), disk)
     with Pool(deadline_s, threads, ahead_limit) as pool:
         fetcher = Fetcher(stores, cache, metrics, pool, deadline_s=deadline_s)
-        prefetcher = Prefetcher(fetcher, memory_bytes // 4)
+        prefetcher = Prefetcher(fetcher, memory_bytes // 2)
         with PlanPrefetcher(fetcher, cache, needed or Needed(), memory_bytes) as plan:
             reader = Reader(stores, cache, fetcher, prefetcher, plan, pool, metrics, in_place=True)
             yield Reading(cache, metrics, pool, fetcher, plan, reader)

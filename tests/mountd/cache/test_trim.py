@@ -215,3 +215,17 @@ def test_a_segment_that_cannot_be_removed_keeps_no_other(folder: Path) -> None:
     os.utime(segments / f"{1:016x}.segment", (1, 1))  # the coldest
     assert trim.trim(folder, 0) == 1
     assert [each.number for each in trim.list_segments(folder)] == [1]
+
+
+@pytest.mark.warns
+def test_a_disk_without_room_is_said_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    full = shutil.disk_usage(folder.parent)._replace(free=0)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
+    with opened(folder, LIMIT) as cache:
+        put(cache, "a", 0, SIZE)
+        until(lambda: cache.put(file_id("b"), 0, data_of("b", 0, SIZE), lambda: None), what="the end of the pause")
+        assert cache.drain(20)
+    [record] = caplog.records
+    assert record.getMessage().endswith("the disk has no room left for the cache; reads go on without it")
