@@ -1,6 +1,6 @@
 """The commands `mountd` and `mount.moorage`.
 
-    mounting.py   mount, unmount, status
+    mounting.py   mount, unmount, status, upgrade
     data.py       freeze, verify, download
     reading.py    warm, plan, top
     cache.py      cache status, cache trim, cache clear
@@ -20,7 +20,7 @@ from mountd import log
 from mountd.cli.cache import cache
 from mountd.cli.data import download, freeze, verify
 from mountd.cli.machine import config, doctor
-from mountd.cli.mounting import mount, status, unmount
+from mountd.cli.mounting import mount, status, unmount, upgrade
 from mountd.cli.reading import plan, top, warm
 from mountd.errors import AccessDeniedError, BadInputError, DefectError, MountdError, NotFoundError
 
@@ -37,7 +37,7 @@ def mountd(context: click.Context, *, debug: bool) -> None:
     log.open_log(context.obj, sys.stderr)
 
 
-_COMMANDS = (mount, unmount, status, top, warm, plan, freeze, verify, download, cache, doctor, config)
+_COMMANDS = (mount, unmount, status, upgrade, top, warm, plan, freeze, verify, download, cache, doctor, config)
 for _command in _COMMANDS:
     mountd.add_command(_command)
 
