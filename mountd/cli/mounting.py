@@ -4,12 +4,13 @@ import json
 import os
 import selectors
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from mountd import client, notify
+from mountd import client, log, notify
 from mountd import config as settings
 from mountd.cli.data import credential_option, frozen_source
 from mountd.client import Mount
@@ -46,6 +47,7 @@ def mount(
     https://ACCOUNT.blob.core.windows.net/CONTAINER/PREFIX/ and its path-style and wasbs:// forms.
     """
     loaded = settings.load(flags).settings
+    log.open_log(context.obj, sys.stderr, loaded.log_format)
     given = Path(source)
     ours = is_manifest(given)
     reason = client.why_no_fuse(loaded.driver)

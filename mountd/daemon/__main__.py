@@ -16,7 +16,7 @@ from contextlib import ExitStack
 
 import trio
 
-from mountd import contract, log, records
+from mountd import config, contract, log, records
 from mountd.contract import Order
 from mountd.daemon.life import Life
 from mountd.daemon.worker import Worker
@@ -48,12 +48,13 @@ def _keep_one_heap() -> None:
 
 
 def _open_log(order: Order) -> None:
+    form, fields = config.load(order.settings).settings.log_format, {"mountpoint": str(order.mountpoint)}
     if order.lifeline:
-        log.open_log(order.log_level, sys.stderr)
+        log.open_log(order.log_level, sys.stderr, form, fields)
     else:
         folder = records.folder_of(order.mountpoint)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        log.open_log_file(order.log_level, folder / "log", _LOG_LIMIT_BYTES)
+        log.open_log_file(order.log_level, folder / "log", _LOG_LIMIT_BYTES, form, fields)
 
 
 def _serve(order: Order, channel: socket.socket) -> None:
