@@ -28,6 +28,9 @@ NAMES = (
 )
 
 
+_RECENT_S = 60.0
+
+
 @dataclass(frozen=True, slots=True)
 class Reach:
     """Seconds since a store last answered a fetch, and since one last did not, by which class and with what text."""
@@ -36,6 +39,12 @@ class Reach:
     failed_ago_s: float | None
     error: str
     message: str
+
+    @property
+    def is_out(self) -> bool:
+        """Whether of the last minute's fetches at least one failed and none was answered."""
+        failed = self.failed_ago_s is not None and self.failed_ago_s <= _RECENT_S
+        return failed and (self.answered_ago_s is None or self.answered_ago_s > _RECENT_S)
 
 
 class Metrics:

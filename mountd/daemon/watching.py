@@ -22,6 +22,7 @@ def told(reach: Reach, slowest: Sequence[SlowRead], path_of: Callable[[int], str
 
 def _reach(reach: Reach) -> dict[str, Any]:
     return {
+        "ok": not reach.is_out,
         "answered_ago_s": _rounded(reach.answered_ago_s),
         "failed_ago_s": _rounded(reach.failed_ago_s),
         "failure": {"error": reach.error, "message": redact(reach.message)} if reach.error else None,

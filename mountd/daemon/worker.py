@@ -16,7 +16,8 @@ from mountd.cache.memory import MemoryCache
 from mountd.cache.tiers import Cache
 from mountd.config import Settings
 from mountd.contract import Order
-from mountd.daemon import watching
+from mountd.daemon import exposition, watching
+from mountd.daemon.exporting import exporting
 from mountd.dataset.extents import FileKey
 from mountd.dataset.manifest import Entry, Manifest
 from mountd.errors import BadInputError, NotFoundError
@@ -78,6 +79,12 @@ class Worker:
         self.ended = threading.Event()
         self.device_number = ""  # MAJ:MIN, once mounted
         self.plan_mode = 0o666 if self.settings.allow_other else 0o600
+        port, file, render = (
+            self.settings.metrics_port,
+            self.settings.metrics_file,
+            partial(exposition.render, self.status),
+        )
+        parts.enter_context(exporting(self.mountpoint, port, file, render))
 
     def mount(self) -> "Driver | libfuse.Driver":
         """Mount, agree with the kernel and begin to serve."""
