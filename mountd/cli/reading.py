@@ -34,7 +34,7 @@ class _Seconds(click.FloatRange):
 
 
 @click.command()
-@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("directory", metavar="DIR", type=Path)
 @click.argument("paths", metavar="[PATH...]", nargs=-1)
 def warm(directory: Path, paths: tuple[str, ...]) -> None:
     """Fetch the files at or below PATHs (within the mount; without any: all) into the cache of the mount on DIR.
@@ -58,7 +58,7 @@ def warm(directory: Path, paths: tuple[str, ...]) -> None:
 
 
 @click.command()
-@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("directory", metavar="DIR", type=Path)
 @click.argument("file", metavar="FILE", type=click.Path(allow_dash=True))
 def plan(directory: Path, file: str) -> None:
     """Tell the mount on DIR in which order its files will be read: FILE has a path within the mount on each line (-: stdin).
@@ -73,7 +73,7 @@ def plan(directory: Path, file: str) -> None:
 
 
 @click.command()
-@click.argument("directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
+@click.argument("directory", metavar="[DIR]", required=False, type=Path)
 @click.option("--interval", default=1.0, type=_Seconds(0.1, 3600), help="Seconds between two looks; 1 without it.")
 @click.option("--count", type=click.IntRange(1), help="End after so many looks; without it at Ctrl-C.")
 def top(directory: Path | None, interval: float, count: int | None) -> None:

@@ -1,9 +1,7 @@
 """Metrics for Prometheus, as a scrape of a real mount and a reader of the file see them."""
 
 import math
-import os
 import re
-import signal
 import socket
 import urllib.error
 import urllib.request
@@ -19,6 +17,7 @@ from mountd.daemon import exporting
 from mountd.daemon.exposition import METRICS, owner_of
 from mountd.errors import BadInputError
 from tests.support.content import make_tree
+from tests.support.killing import kill
 from tests.support.mounts import ODD_NAMES, mounted
 from tests.support.waiting import until
 
@@ -155,8 +154,7 @@ def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path, tree: Path, n
 def test_a_killed_mounts_file_is_taken_over(tmp_path: Path, tree: Path, port: int) -> None:
     told = {"metrics_file": str(tmp_path / "m.prom"), "metrics_port": str(port)}
     with mounted(tmp_path, tree, None, **told) as mount:
-        os.kill(mount.pid, signal.SIGKILL)
-        mount.wait()
+        kill(mount)
     assert (tmp_path / "m.prom").exists()
     client.detach(tmp_path / "mnt")
     (tmp_path / "manifest").unlink()
