@@ -12,7 +12,8 @@ import pytest
 
 from mountd import client
 from mountd.cli.mounting import mount, status, unmount
-from mountd.cli.reading import plan, top, warm
+from mountd.cli.reading import plan, warm
+from mountd.cli.top import top
 from mountd.fuse import mounting
 from tests.support.content import make_tree
 from tests.support.killing import kill, stopped
