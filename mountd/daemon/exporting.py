@@ -20,6 +20,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -41,13 +42,17 @@ Render = Callable[[], bytes]
 
 
 @contextmanager
-def exporting(mountpoint: Path, port: int | None, file: Path | None, render: Render) -> Iterator[None]:
-    """Export what `render` says for the length of a `with` block; neither port nor file: nothing.
+def exporting(
+    mountpoint: Path, port: int | None, file: Path | None, status: Callable[[], exposition.Status]
+) -> Iterator[None]:
+    """Export what `status` says, as metrics, for the length of a `with` block.
 
     Raises:
         BadInputError: the port or file is in use by somebody else, or cannot be used.
     """
-    name = exposition.plain(mountpoint)
+    if file is not None and file.resolve().is_relative_to(mountpoint):
+        raise BadInputError(f"--metrics-file: {file} lies below the mount point {mountpoint}; write it elsewhere")
+    name, render = exposition.plain(mountpoint), partial(exposition.render, status)
     with ExitStack() as parts:
         if port is not None:
             parts.enter_context(_Port(port, name, render))

@@ -16,8 +16,7 @@ from mountd.cache.memory import MemoryCache
 from mountd.cache.tiers import Cache
 from mountd.config import Settings
 from mountd.contract import Order
-from mountd.daemon import exposition, watching
-from mountd.daemon.exporting import exporting
+from mountd.daemon import watching
 from mountd.dataset.extents import FileKey
 from mountd.dataset.manifest import Entry, Manifest
 from mountd.errors import BadInputError, NotFoundError
@@ -79,12 +78,7 @@ class Worker:
         self.ended = threading.Event()
         self.device_number = ""  # MAJ:MIN, once mounted
         self.plan_mode = 0o666 if self.settings.allow_other else 0o600
-        port, file, render = (
-            self.settings.metrics_port,
-            self.settings.metrics_file,
-            partial(exposition.render, self.status),
-        )
-        parts.enter_context(exporting(self.mountpoint, port, file, render))
+        self._export(parts)
 
     def mount(self) -> "Driver | libfuse.Driver":
         """Mount, agree with the kernel and begin to serve."""
@@ -108,6 +102,13 @@ class Worker:
 
         mounting.set_background(self.device_number, Limits())
         return libfuse.Driver(device, self.files, owner, self.status_attribute, self.ended.set)
+
+    def _export(self, parts: ExitStack) -> None:
+        port, file = self.settings.metrics_port, self.settings.metrics_file
+        if port is not None or file is not None:
+            from mountd.daemon.exporting import exporting  # only here: few mounts are asked for it
+
+            parts.enter_context(exporting(self.mountpoint, port, file, self.status))
 
     def follow(self, order: "array[int]", digest: str) -> None:
         """Fetch along `order`, inodes of files in the order in which they will be read.
