@@ -10,15 +10,16 @@ nearest name; nothing here opens, makes or locks anything.
 
 import difflib
 import os
-import re
 import shutil
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar, cast
+from typing import Any, Final, Literal, TypeVar, get_args
 
+from mountd.cgroup import cgroup_limit
 from mountd.errors import BadInputError, NotFoundError
+from mountd.log import LogFormat
 from mountd.units import format_duration, format_size, parse_duration, parse_size
 
 CacheMode = Literal["auto", "always", "off"]
@@ -33,6 +34,7 @@ _MEMORY: Final = 256 * _MIB
 _LEAST_MEMORY: Final = 4 * _MIB
 _MACHINE_FILE: Final = Path("/etc/moorage/config.toml")
 DEFAULT: Final = "default"
+_OFF: Final = "off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,9 @@ class Settings:
     read_ahead_bytes: int
     allow_other: bool
     driver: DriverName
+    metrics_port: int | None
+    metrics_file: Path | None
+    log_format: LogFormat
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +203,8 @@ def _parsed(field: Field, text: str, origin: str) -> Any:
 
 
 def _exact(value: object) -> str:
+    if value is None:
+        return _OFF
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -219,25 +226,36 @@ def _deadline(text: str) -> float:
     return seconds
 
 
-def _folder(text: str) -> Path:
+def _folder(text: str, what: str = "folder") -> Path:
     if not text.strip("\0 "):
-        raise BadInputError(f"{text!r} is not a folder; write the whole path")
+        raise BadInputError(f"{text!r} is not a {what}; write the whole path")
     try:
         return Path(text).expanduser().absolute()  # a worker runs in `/`, so a relative path is settled here
     except (RuntimeError, ValueError):
-        raise BadInputError(f"{text!r} is not a folder that can be found; write the whole path") from None
+        raise BadInputError(f"{text!r} is not a {what} that can be found; write the whole path") from None
 
 
-def _mode(text: str) -> CacheMode:
-    if text not in {"auto", "always", "off"}:
-        raise BadInputError(f"{text!r} is none of auto, always, off")
-    return cast("CacheMode", text)
+def _choice(known: Any) -> Callable[[str], Any]:
+    """One of the words of a `Literal`."""
+
+    def parse(text: str) -> Any:
+        if text not in get_args(known):
+            raise BadInputError(f"{text!r} is none of {', '.join(get_args(known))}")
+        return text
+
+    return parse
 
 
-def _driver(text: str) -> DriverName:
-    if text not in {"native", "pyfuse3"}:
-        raise BadInputError(f"{text!r} is neither native nor pyfuse3")
-    return cast("DriverName", text)
+def _port(text: str) -> int | None:
+    if text == _OFF:
+        return None
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65535):
+        raise BadInputError(f"{text!r} is no port; write a number between 1 and 65535")
+    return int(text)
+
+
+def _file(text: str) -> Path | None:
+    return None if text == _OFF else _folder(text, "file")
 
 
 def _truth(text: str) -> bool:
@@ -286,45 +304,6 @@ def _default_memory(_: Mapping[str, str], __: Mapping[str, Any]) -> int:
     return _MEMORY if limit is None else max(_LEAST_MEMORY, min(_MEMORY, limit // 4))
 
 
-def cgroup_limit(proc: Path = Path("/proc/self")) -> int | None:
-    """The smallest memory limit, in bytes, of this process's cgroups and their ancestors; None where there is none."""
-    try:
-        groups, mounts = (
-            os.fsdecode((proc / name).read_bytes()).rstrip("\n").split("\n") for name in ("cgroup", "mountinfo")
-        )
-    except OSError:
-        return None
-    limits: list[int] = []
-    for line in groups:
-        _, controllers, path = line.split(":", 2)
-        if not controllers:
-            limits += _limits(mounts, "cgroup2", "", path, "memory.max")
-        elif "memory" in controllers.split(","):
-            limits += _limits(mounts, "cgroup", "memory", path, "memory.limit_in_bytes")
-    return min(limits, default=None)
-
-
-def _limits(mounts: list[str], kind: str, controller: str, path: str, file: str) -> Iterator[int]:
-    """Yield the limits from the group `path` up to where its hierarchy is mounted."""
-    for line in mounts:
-        left, _, right = line.partition(" - ")
-        root, mountpoint = (_unescape(each) for each in left.split(" ")[3:5])
-        file_system, _, options = right.split(" ", 2)
-        if file_system != kind or (controller and controller not in options.split(" ")[-1].split(",")):
-            continue
-        # In a container the path may be the host's, of which only the part below the mount's root can be seen.
-        below = path.removeprefix(root.rstrip("/")) if path.startswith(root) else ""
-        folder = Path(mountpoint, *(name for name in below.split("/") if name not in {"", ".."}))
-        for each in (folder, *folder.parents[: len(folder.parts) - len(Path(mountpoint).parts)]):
-            text = (each / file).read_text().strip() if (each / file).is_file() else "max"
-            if text.isdigit():
-                yield int(text)
-
-
-def _unescape(text: str) -> str:
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
-
-
 FIELDS: Final = (
     Field("cache_dir", "cache_dir", "Folder of the cache.", _folder, str, _default_cache_dir, "DIR"),
     Field(
@@ -349,7 +328,7 @@ FIELDS: Final = (
         "cache",
         "cache",
         "What is cached: auto (all but local folders), always, off.",
-        _mode,
+        _choice(CacheMode),
         str,
         lambda _, __: "auto",
         "auto|always|off",
@@ -377,9 +356,36 @@ FIELDS: Final = (
         "driver",
         "driver",
         "What speaks FUSE: native, or pyfuse3, the slower fallback on libfuse (pip install 'moorage[fuse]').",
-        _driver,
+        _choice(DriverName),
         str,
         lambda _, __: "native",
         "native|pyfuse3",
+    ),
+    Field(
+        "metrics_port",
+        "metrics_port",
+        "Tell metrics to Prometheus at http://127.0.0.1:PORT/metrics; without it off.",
+        _port,
+        _exact,
+        lambda _, __: None,
+        "PORT",
+    ),
+    Field(
+        "metrics_file",
+        "metrics_file",
+        "Write metrics every 15 s to this file (NAME.prom), for the textfile collector of node_exporter; without it off.",
+        _file,
+        _exact,
+        lambda _, __: None,
+        "FILE",
+    ),
+    Field(
+        "log_format",
+        "log_format",
+        "Form of the log; auto is the journal's where stderr is the journal, else text.",
+        _choice(LogFormat),
+        str,
+        lambda _, __: "auto",
+        "auto|text|json|journal",
     ),
 )

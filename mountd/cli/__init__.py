@@ -1,10 +1,11 @@
 """The commands `mountd` and `mount.moorage`.
 
-    mounting.py   mount, unmount, status, upgrade
+    mounting.py   mount, unmount, upgrade, status (health.py: status --check)
     data.py       freeze, verify, download
-    reading.py    warm, plan, top
+    reading.py    warm, plan
+    top.py        top
     cache.py      cache status, cache trim, cache clear
-    machine.py    doctor, config
+    machine.py    doctor (machine_checks.py, store_checks.py), config
 
 Errors end here, in `main`: one line on stderr and the exit code of their class, a traceback only with --debug.
 """
@@ -21,7 +22,8 @@ from mountd.cli.cache import cache
 from mountd.cli.data import download, freeze, verify
 from mountd.cli.machine import config, doctor
 from mountd.cli.mounting import mount, status, unmount, upgrade
-from mountd.cli.reading import plan, top, warm
+from mountd.cli.reading import plan, warm
+from mountd.cli.top import top
 from mountd.errors import AccessDeniedError, BadInputError, DefectError, MountdError, NotFoundError
 
 INTERRUPTED = 130

@@ -1,4 +1,8 @@
-"""mount, unmount, status: the life of a mount, from the command line."""
+"""mount, unmount, status: the life of a mount, from the command line.
+
+A mount point is a plain `Path` among the arguments: click's own type for paths asks the file system about it, and a mount
+that hangs does not answer, not even to be ended.
+"""
 
 import json
 import os
@@ -8,8 +12,9 @@ from typing import Any
 
 import click
 
-from mountd import client
+from mountd import client, log
 from mountd import config as settings
+from mountd.cli import health
 from mountd.cli.data import credential_option, frozen_source
 from mountd.contract.starting import Order
 from mountd.dataset.manifest import is_manifest
@@ -24,7 +29,7 @@ _STOP_WAIT_S = 10.0
 
 @click.command()
 @click.argument("source")
-@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("directory", metavar="DIR", type=Path)
 @click.option("--foreground", is_flag=True, help="Stay, and end the mount on Ctrl-C or SIGTERM.")
 @click.option("--json", "as_json", is_flag=True, help="Print the status of the new mount as JSON.")
 @credential_option
@@ -47,6 +52,7 @@ def mount(
     https://ACCOUNT.blob.core.windows.net/CONTAINER/PREFIX/ and its path-style and wasbs:// forms.
     """
     loaded = settings.load(flags).settings
+    log.open_log(context.obj, sys.stderr, loaded.log_format)
     if foreground:
         _go_on(directory, source, credential, loaded, context.obj)
     given = Path(source)
@@ -81,7 +87,7 @@ def mount(
 
 
 @click.command()
-@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("directory", metavar="DIR", type=Path)
 @click.option(
     "--force",
     is_flag=True,
@@ -103,7 +109,7 @@ def unmount(directory: Path, *, force: bool) -> None:
 
 
 @click.command()
-@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("directory", metavar="DIR", type=Path)
 def upgrade(directory: Path) -> None:
     """Have the installed version take over the mount on DIR under its readers; also has one that gave up try again."""
     worker = client.upgrade(directory)
@@ -111,16 +117,22 @@ def upgrade(directory: Path) -> None:
 
 
 @click.command()
-@click.argument("directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
+@click.argument("directory", metavar="[DIR]", required=False, type=Path)
 @click.option("--json", "as_json", is_flag=True, help="Everything, for programs.")
-def status(directory: Path | None, *, as_json: bool) -> None:
+@click.option(
+    "--check", is_flag=True, help="Only whether it is healthy: exit 0, or the code of what is wrong, within 5 s."
+)
+def status(directory: Path | None, *, as_json: bool, check: bool) -> int:
     """What the mount on DIR does, or all mounts of this user."""
+    if check:
+        return health.check(directory, as_json=as_json)
     rows = [client.status(directory)] if directory else [_status_of(record) for record in client.mounts()]
     if as_json:
         click.echo(json.dumps(rows if directory is None else rows[0], indent=2))
-        return
+        return 0
     for row in rows:
         click.echo(_line(row))
+    return 0
 
 
 def _go_on(

@@ -16,7 +16,7 @@ from contextlib import ExitStack
 
 import trio
 
-from mountd import log
+from mountd import config, log
 from mountd.contract import serving
 from mountd.contract.serving import Work
 from mountd.daemon.life import Life
@@ -58,7 +58,8 @@ def main() -> None:
     code = 0
     try:
         work = serving.receive_work(channel)
-        log.open_log(work.order.log_level, sys.stderr)
+        form = config.load(work.order.settings).settings.log_format
+        log.open_log(work.order.log_level, sys.stderr, form, {"mountpoint": str(work.order.mountpoint)})
         _serve(work, channel)
     except MountdError as error:
         code = _tell(channel, error)

@@ -17,6 +17,7 @@ from mountd.cache.memory import MemoryCache
 from mountd.cache.tiers import Cache
 from mountd.config import Settings
 from mountd.contract.serving import Device, Work
+from mountd.daemon import watching
 from mountd.dataset.extents import FileKey
 from mountd.dataset.manifest import Entry, Manifest
 from mountd.errors import BadInputError, FuseUnavailableError, NotFoundError
@@ -72,13 +73,14 @@ class Worker:
         parts.callback(self.cache.close)
         pool = parts.enter_context(Pool(deadline_s))
         self._fetcher = Fetcher(stores, self.cache, self.metrics, pool, deadline_s=deadline_s)
-        prefetcher = Prefetcher(self._fetcher, self.settings.memory_bytes // _WINDOW_SHARE)
+        self._prefetcher = Prefetcher(self._fetcher, self.settings.memory_bytes // _WINDOW_SHARE)
         self._plan = parts.enter_context(PlanPrefetcher(self._fetcher, self.cache, needed, self.settings.memory_bytes))
         self._reader = Reader(
-            stores, self.cache, self._fetcher, prefetcher, self._plan, pool, self.metrics, in_place=in_place
+            stores, self.cache, self._fetcher, self._prefetcher, self._plan, pool, self.metrics, in_place=in_place
         )
         self.files = FileSystem(self.manifest, self._reader)
         self.ended = threading.Event()
+        self._export(parts)
 
     def serve(self, device: Device) -> "Driver | libfuse.Driver":
         """Go on where a dead worker left, or begin: from now on the kernel is answered."""
@@ -113,6 +115,13 @@ class Worker:
         self.follow(order, self._work.plan_digest)
         if 0 < position <= len(order):
             self._plan.note(order[position - 1])
+
+    def _export(self, parts: ExitStack) -> None:
+        port, file = self.settings.metrics_port, self.settings.metrics_file
+        if port is not None or file is not None:
+            from mountd.daemon.exporting import exporting  # only here: few mounts are asked for it
+
+            parts.enter_context(exporting(self.mountpoint, port, file, self.status))
 
     def follow(self, order: "array[int]", digest: str) -> None:
         """Fetch along `order`, inodes of files in the order in which they will be read.
@@ -183,14 +192,20 @@ class Worker:
             },
             "memory": {"used_bytes": memory.used_bytes, "limit_bytes": memory.limit_bytes},
             "prefetch": {"used_bytes": memory.ahead_read_bytes, "wasted_bytes": memory.ahead_wasted_bytes},
+            "windows": self._prefetcher.status(),
             "plan": self._plan.status(),
+            **watching.told(self.metrics.reach(), self._reader.slowest.reads(), self._path),
         }
+
+    def _path(self, inode: int) -> str:
+        return self.manifest.path(self.files.entry(inode))
 
     def status_attribute(self) -> bytes:
         """`status` as an extended attribute: always of one length, so that asking for the size first works."""
-        text = json.dumps(self.status()).encode()
+        status = {name: value for name, value in self.status().items() if name not in watching.LONG}
+        text = json.dumps(status).encode()
         if len(text) > _STATUS_ATTRIBUTE_BYTES:  # a source of a thousand characters: the counters matter more
-            text = json.dumps({**self.status(), "source": "", "mountpoint": ""}).encode()
+            text = json.dumps({**status, "source": "", "mountpoint": ""}).encode()
         return text.ljust(_STATUS_ATTRIBUTE_BYTES)
 
 

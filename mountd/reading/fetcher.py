@@ -46,6 +46,8 @@ class Flight:
 
     __slots__ = (
         "ahead",
+        "asked_s",
+        "begun_s",
         "born_s",
         "data",
         "end",
@@ -62,6 +64,7 @@ class Flight:
     def __init__(self, file: FileKey, start: int, end: int, *, ahead: bool) -> None:
         self.file, self.start, self.end, self.ahead = file, start, end, ahead
         self.born_s, self.is_begun, self.is_wanted = time.monotonic(), False, not ahead
+        self.begun_s = self.asked_s = 0.0  # when it had a thread, and when memory, too; 0: never
         self.data: Buffer = b""
         self.failure: MountdError | None = None
         self.job: Job | None = None
@@ -194,13 +197,14 @@ class Fetcher:
 
     def _fly(self, flight: Flight) -> None:
         """Bring the bytes of one flight, whatever happens, and tell all who wait for it."""
-        flight.is_begun = True
+        flight.is_begun, flight.begun_s = True, time.monotonic()
         size = flight.end - flight.start
         reserved = flight.ahead
         try:
             if not reserved:
                 self._reserve(flight)
                 reserved = True
+            flight.asked_s = time.monotonic()
             flight.data = self._read_store(flight)
             flight.kept = self._cache.keep(flight.file.digest, flight.start, flight.data, ahead=flight.ahead)
             reserved = False  # what is kept has taken it over
@@ -254,6 +258,8 @@ class Fetcher:
 
     def _land(self, flight: Flight, *, remember: bool = True) -> None:
         file = flight.file.digest
+        if remember:
+            self._metrics.note_outcome(flight.failure)
         with self._lock:
             flight.job = None
             self._forget(flight)

@@ -15,6 +15,7 @@ import socket
 import sys
 import time
 from contextlib import ExitStack
+from typing import cast
 
 from mountd import log, records
 from mountd.contract import starting
@@ -41,7 +42,8 @@ def _supervise(order: Order, channel: socket.socket | None, handed: Handed | Non
         log_file = None
         if not (order.lifeline or order.foreground):
             log_file = LogFile(records.folder_of(order.mountpoint) / "log")
-        log.open_log(order.log_level, sys.stderr)
+        form = cast("log.LogFormat", order.settings.get("log_format", "auto"))
+        log.open_log(order.log_level, sys.stderr, form, {"mountpoint": str(order.mountpoint)})
         if handed is not None and handed.control is not None and handed.plan_socket is not None:
             sockets = Sockets.inherited(handed.control, handed.plan_socket)
         else:

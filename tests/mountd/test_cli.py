@@ -187,7 +187,7 @@ def test_bad_settings_name_where_they_come_from(mountd: Command, tree: Path) -> 
     place = (file_url(tree), mountd.mountpoint)
     assert "--memory" in mountd.fails(3, "mount", *place, "--memory", "lots")
     assert "MOORAGE_CACHE" in mountd.fails(3, "mount", *place, MOORAGE_CACHE="sometimes")
-    assert "--driver: 'kernel' is neither native nor pyfuse3" in mountd.fails(3, "mount", *place, "--driver", "kernel")
+    assert "--driver: 'kernel' is none of native, pyfuse3" in mountd.fails(3, "mount", *place, "--driver", "kernel")
     assert mountd("mount", *place, "--no-such-flag").returncode == 2
 
 
