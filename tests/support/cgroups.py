@@ -7,7 +7,7 @@ cgroup must be empty, and is removed.
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from tests.support.waiting import until
 
 _V1 = Path("/sys/fs/cgroup/memory")
 _V2 = Path("/sys/fs/cgroup")
+_LIMITS = ("memory.limit_in_bytes", "memory.high")  # of v2 the one that does not kill
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,16 @@ class Cgroup:
     def pids(self) -> list[int]:
         """Who is inside."""
         return [int(pid) for pid in (self.folder / "cgroup.procs").read_text().split()]
+
+    def squeeze(self) -> int:
+        """Drive out what page cache can go, by a limit too low for a moment; how often it was done."""
+        limit = next(p for n in _LIMITS if (p := self.folder / n).exists())
+        before = limit.read_text()
+        for megabytes in (192, 160):
+            with suppress(OSError):  # v1 refuses what cannot be reached at once
+                limit.write_text(str(megabytes << 20))
+        limit.write_text(before)
+        return 1
 
     def oom_kills(self) -> int:
         """How many processes the kernel killed here because the limit was reached."""
