@@ -12,13 +12,23 @@ from mountd.stores.base import Lister, RangeReader, Writer
 from mountd.stores.source import Source, file_url, local_path, parse_source, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from mountd.stores.credentials import Credential
     from mountd.stores.local import LocalStore
     from mountd.stores.memory import MemoryStore
 
-__all__ = ["Source", "file_url", "local_path", "open_lister", "open_reader", "open_writer", "parse_source"]
+__all__ = [
+    "Source",
+    "can_verify",
+    "file_url",
+    "local_path",
+    "open_lister",
+    "open_reader",
+    "open_writer",
+    "parse_source",
+    "require_verifiable",
+]
 
 
 def open_reader(
@@ -27,19 +37,42 @@ def open_reader(
     *,
     deadline_s: float = 60,
     on_retry: "Callable[[], None] | None" = None,
+    verified: bool = False,
 ) -> RangeReader:
     """A reader of the objects below the base URL `url`; each read ends within `deadline_s`.
 
-    `on_retry` is called, by any thread, whenever a request is asked again.
+    `on_retry` is called, by any thread, whenever a request is asked again. `verified`: where the service computes checksums
+    (see `can_verify`), each range that comes is compared with its own.
     """
     source = _base(url)
     if source.kind in {"file", "memory"}:
         return _local_or_memory(source)
+    if source.kind == "blob" and verified:
+        from mountd.stores import azure_blob
+
+        return azure_blob.AzureBlobStore(source, credential, deadline_s=deadline_s, verified=True, on_retry=on_retry)
     from mountd.stores import objects
 
     if source.kind == "blob":
         return objects.open_blob(source, credential, deadline_s=deadline_s, on_retry=on_retry)
     return objects.open_https(source, deadline_s=deadline_s, on_retry=on_retry)
+
+
+def can_verify(url: str) -> bool:
+    """Whether what comes from the base URL `url` can be compared with a checksum: Azure's blobs can."""
+    return parse_source(url).kind == "blob"
+
+
+def require_verifiable(urls: "Sequence[str]") -> None:
+    """Refuse to promise what nobody can keep.
+
+    Raises:
+        BadInputError: there is no source among `urls` whose bytes can be verified.
+    """
+    if not any(map(can_verify, urls)):
+        raise BadInputError(
+            f"--verify-wire: {', '.join(urls) or 'the dataset'}: only Azure blobs come with checksums; leave it out"
+        )
 
 
 def open_lister(url: str, credential: "Credential | None", *, deadline_s: float = 60) -> Lister:
