@@ -45,7 +45,7 @@ class Hedging:
         self._latencies = [Latencies() for _ in range(stores)]
         self._allowance = Allowance()
         self._calls: dict[Flight, None] = {}
-        self._asleep = False
+        self._asleep = True  # the watch, until it is roused
         pool.watch(self.look)
 
     def begin(self, flight: Flight) -> None:

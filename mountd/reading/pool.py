@@ -45,7 +45,7 @@ class Job:
 
 
 class Pool:
-    """Threads for jobs; a context manager that ends them. The lock protects the count of read-ahead and the threads' list."""
+    """Threads for jobs; a context manager that ends them. The lock protects the count of read-ahead, the list of threads."""
 
     def __init__(self, deadline_s: float, threads: int = THREADS, ahead_limit: int = AHEAD_LIMIT) -> None:
         self._deadline_s, self._ahead_limit = deadline_s, min(ahead_limit, max(1, threads - 1))
