@@ -47,6 +47,7 @@ class Settings:
     read_ahead_bytes: int
     allow_other: bool
     driver: DriverName
+    verify_wire: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,5 +382,13 @@ FIELDS: Final = (
         str,
         lambda _, __: "native",
         "native|pyfuse3",
+    ),
+    Field(
+        "verify_wire",
+        "verify_wire",
+        "Compare every range of an Azure blob with its MD5 as it comes; slower, at most 4MiB a request.",
+        _truth,
+        _exact,
+        lambda _, __: False,
     ),
 )

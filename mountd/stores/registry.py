@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Source",
-    "can_verify",
     "file_url",
     "local_path",
     "open_lister",
@@ -41,8 +40,8 @@ def open_reader(
 ) -> RangeReader:
     """A reader of the objects below the base URL `url`; each read ends within `deadline_s`.
 
-    `on_retry` is called, by any thread, whenever a request is asked again. `verified`: where the service computes checksums
-    (see `can_verify`), each range that comes is compared with its own.
+    `on_retry` is called, by any thread, whenever a request is asked again. `verified`: each range of an Azure blob is
+    compared with its MD5, which the service computes; other stores have none, see `require_verifiable`.
     """
     source = _base(url)
     if source.kind in {"file", "memory"}:
@@ -58,21 +57,15 @@ def open_reader(
     return objects.open_https(source, deadline_s=deadline_s, on_retry=on_retry)
 
 
-def can_verify(url: str) -> bool:
-    """Whether what comes from the base URL `url` can be compared with a checksum: Azure's blobs can."""
-    return parse_source(url).kind == "blob"
-
-
 def require_verifiable(urls: "Sequence[str]") -> None:
-    """Refuse to promise what nobody can keep.
+    """Refuse to promise checksums that nobody has; what is read on this machine needs none.
 
     Raises:
-        BadInputError: there is no source among `urls` whose bytes can be verified.
+        BadInputError: some of `urls` are asked over a network, and none of these has checksums.
     """
-    if not any(map(can_verify, urls)):
-        raise BadInputError(
-            f"--verify-wire: {', '.join(urls) or 'the dataset'}: only Azure blobs come with checksums; leave it out"
-        )
+    far = [url for url in urls if parse_source(url).kind not in {"file", "memory"}]
+    if far and not any(parse_source(url).kind == "blob" for url in far):
+        raise BadInputError(f"--verify-wire: {far[0]}: a web server tells no checksums; leave it out")
 
 
 def open_lister(url: str, credential: "Credential | None", *, deadline_s: float = 60) -> Lister:
