@@ -19,14 +19,13 @@ class Flight:
     """One range on its way; when it has landed, `data` or `failure` is there and does not change any more.
 
     `job` is what a reader who joins read-ahead may hurry; it is forgotten at the landing, for it refers to the flight.
-    `asked_s` is when a reader first wanted it (his deadline counts from there); 0 while nobody does.
-    `calls` and the three after it are hedging's, under its lock.
+    `wanted_s` is when a reader first wanted it (his deadline counts from there), 0 while nobody does; `asked_s` is when the
+    store was asked first. `asked_s`, `calls`, `first_failure`, `is_decided` and `is_hedged` are hedging's, under its lock.
     """
 
     __slots__ = (
         "ahead",
         "asked_s",
-        "called_s",
         "calls",
         "data",
         "end",
@@ -40,18 +39,19 @@ class Flight:
         "kept",
         "start",
         "waiting",
+        "wanted_s",
     )
 
     def __init__(self, file: "FileKey", start: int, end: int, *, ahead: bool) -> None:
         self.file, self.start, self.end, self.ahead = file, start, end, ahead
-        self.asked_s = 0.0 if ahead else time.monotonic()
+        self.wanted_s = 0.0 if ahead else time.monotonic()
         self.is_begun = False
         self.data: Buffer = b""
         self.failure: MountdError | None = None
         self.job: Job | None = None
         self.kept = True  # False: the disk did not take it
         self.waiting: list[Landed] = []
-        self.calls, self.called_s = 0, 0.0
+        self.calls, self.asked_s = 0, 0.0
         self.is_decided = self.is_hedged = False
         self.first_failure: MountdError | None = None
 
@@ -63,15 +63,15 @@ class Flight:
     @property
     def is_wanted(self) -> bool:
         """Whether a reader waits for it."""
-        return bool(self.asked_s)
+        return bool(self.wanted_s)
 
     def want(self) -> None:
         """A reader waits for it from now on."""
-        self.asked_s = self.asked_s or time.monotonic()
+        self.wanted_s = self.wanted_s or time.monotonic()
 
     def left_s(self, deadline_s: float) -> float:
         """What is left of a deadline that began when a reader asked; of a guess all of it is."""
-        spent_s = time.monotonic() - self.asked_s if self.is_wanted else 0.0
+        spent_s = time.monotonic() - self.wanted_s if self.is_wanted else 0.0
         return max(0.0, deadline_s - spent_s)
 
 

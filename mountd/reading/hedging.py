@@ -45,14 +45,16 @@ class Hedging:
         self._latencies = [Latencies() for _ in range(stores)]
         self._allowance = Allowance()
         self._calls: dict[Flight, None] = {}
+        self._begun = 0  # calls since the last look
         self._asleep = True  # the watch, until it is roused
         pool.watch(self.look)
 
     def begin(self, flight: Flight) -> None:
         """A flight's first call is about to be made."""
         with self._lock:
-            flight.calls, flight.called_s = 1, time.monotonic()
+            flight.calls, flight.asked_s = 1, time.monotonic()
             self._calls[flight] = None
+            self._begun += 1
             self._allowance.earn()
             asleep, self._asleep = self._asleep, False
         if asleep:
@@ -88,9 +90,11 @@ class Hedging:
         """Make a second call for each that is late; return in how many seconds to look again."""
         now_s, pause_s, late = time.monotonic(), FLOOR_S, list[Flight]()
         with self._lock:
+            begun, self._begun = self._begun, 0
             if not self._calls:
-                self._asleep = True
-                return _IDLE_S
+                # One quiet look is not enough: to rouse the watch for each request costs more than some requests do.
+                self._asleep = not begun
+                return _IDLE_S if self._asleep else FLOOR_S
             for flight in self._calls:
                 due_s = self._due_s(flight)
                 if due_s is None:
@@ -111,4 +115,4 @@ class Hedging:
         if not flight.is_wanted or flight.is_hedged:
             return None
         slow_s = self._latencies[flight.file.source].slow_s(flight.size)
-        return None if slow_s is None else flight.called_s + slow_s
+        return None if slow_s is None else flight.asked_s + slow_s

@@ -1,13 +1,17 @@
 """What becomes of all who wait for a flight when it fails."""
 
+import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
 
+from mountd.dataset.extents import FileKey
 from mountd.errors import CorruptDataError, DefectError, StoreUnreachableError
 from mountd.reading import fetcher as fetchers
+from mountd.stores import registry
+from tests.support.http_server import Fault, HttpServer
 from tests.support.reading import FakeStore, data_of, file_of, open_reading
 from tests.support.waiting import until
 
@@ -39,6 +43,27 @@ def test_a_failure_reaches_everybody_who_waits_and_the_next_try_fails_at_once(st
         assert len({id(each) for each in [*told, store.failure]}) == 17
         assert max(len(traceback.extract_tb(each.__traceback__)) for each in told if each) < 12
     assert len(store.asked) == 1
+
+
+def test_when_all_connections_hang_a_read_ends_by_its_deadline_all_the_same() -> None:
+    deadline_s = 3.0
+    files = [FileKey.of("", number, 0, f"{number}", "1", 100) for number in range(8)]
+    with HttpServer.start() as server:
+        server.faults.extend([Fault("stall")] * 1000)
+        store = registry.open_reader(f"{server.endpoint}/", None, deadline_s=deadline_s)
+        begin_s = time.monotonic()
+        with (
+            open_reading(store, threads=2, ahead_limit=1, deadline_s=deadline_s) as reading,
+            ThreadPoolExecutor(8) as pool,
+        ):
+
+            def read(file: FileKey) -> float:
+                with pytest.raises(StoreUnreachableError):
+                    reading.read(file, 0, 100)
+                return time.monotonic() - begin_s
+
+            ended_s = list(pool.map(read, files))
+    assert max(ended_s) < deadline_s + 2  # those that found no thread began with what was left, and not with all of it
 
 
 @pytest.mark.parametrize("remembered", [False, True])
