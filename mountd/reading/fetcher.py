@@ -18,6 +18,7 @@ for room under it, and never call back.
 """
 
 import copy
+import hashlib
 import logging
 import threading
 import time
@@ -40,6 +41,7 @@ from mountd.stores.base import Buffer, RangeReader, TimedReader, Within
 _LOG = logging.getLogger(__name__)
 _FAILURES_KEPT = 1024
 _FAILURE_LIFE_S = 5.0
+_RIGHT_ATTEMPTS = 3  # what is still wrong then was wrong when it was stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +177,7 @@ class Fetcher:
         data: Buffer = b""
         failure: MountdError | None = None
         try:
-            data = self._read_store(flight)
+            data = self._read_right(flight)
         except MountdError as error:
             failure = copy.copy(error)
         except BaseException as error:  # noqa: BLE001  # also a panic of the client's: readers must not wait for ever
@@ -264,6 +266,20 @@ class Fetcher:
                 landed(flight)
             except Exception:  # noqa: BLE001  # one reader's trouble must not be the others'
                 _LOG.exception("defect: %s: a reader was not told", self._name(flight))
+
+    def _read_right(self, flight: Flight) -> Buffer:
+        """Read the store; a file that comes whole is compared with its MD5, where one is known, and asked for again."""
+        for attempt in range(_RIGHT_ATTEMPTS):
+            if attempt:
+                self._metrics.add("fetch_retries")
+            data, file = self._read_store(flight), flight.file
+            if file.md5 is None or flight.size != file.size:
+                return data
+            if hashlib.md5(data, usedforsecurity=False).digest() == file.md5:
+                return data
+        raise CorruptDataError(
+            f"{self._name(flight)}: came {_RIGHT_ATTEMPTS} times, not once with the MD5 that was listed; upload it again"
+        )
 
     def _read_store(self, flight: Flight) -> Buffer:
         size = flight.size

@@ -1,5 +1,6 @@
 """What becomes of all who wait for a flight when it fails."""
 
+import hashlib
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
@@ -64,6 +65,38 @@ def test_when_all_connections_hang_a_read_ends_by_its_deadline_all_the_same() ->
 
             ended_s = list(pool.map(read, files))
     assert max(ended_s) < deadline_s + 2  # those that found no thread began with what was left, and not with all of it
+
+
+class Flipping(FakeStore):
+    """Its next `left` answers have a byte that is wrong."""
+
+    left = 0
+
+    def read(self, key: str, offset: int, size: int, etag: str) -> bytes:
+        """The content, or nearly."""
+        data = super().read(key, offset, size, etag)
+        if not self.left:
+            return data
+        self.left -= 1
+        return bytes([data[0] ^ 1]) + data[1:]
+
+
+def test_a_file_that_comes_whole_must_have_its_md5() -> None:
+    store, size = Flipping(), 200 * KIB
+    files = [
+        file_of(name, size, hashlib.md5(data_of(name, 0, size), usedforsecurity=False).digest())
+        for name in ("b", "c", "d")
+    ]
+    with open_reading(store) as reading:
+        store.left = 2
+        assert reading.read(files[0], 0, size) == data_of("b", 0, size)
+        assert reading.metrics.snapshot()["fetch"]["retries"] == 2
+        store.left = 3
+        with pytest.raises(CorruptDataError, match="store/c: came 3 times, not once with the MD5"):
+            reading.read(files[1], 0, size)
+        assert reading.read(files[2], 0, size) == data_of("d", 0, size)
+        store.left = 1
+        assert reading.read(file_of("e", size), 0, 10) != data_of("e", 0, 10)  # without an MD5 nobody notices
 
 
 @pytest.mark.parametrize("remembered", [False, True])
