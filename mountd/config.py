@@ -15,12 +15,13 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar, get_args
+from typing import Any, Final, Literal, TypeVar
 
+from mountd import parsing
 from mountd.cgroup import cgroup_limit
 from mountd.errors import BadInputError, NotFoundError
 from mountd.log import LogFormat
-from mountd.units import format_duration, format_size, parse_duration, parse_size
+from mountd.units import format_duration, format_size
 
 CacheMode = Literal["auto", "always", "off"]
 DriverName = Literal["native", "pyfuse3"]
@@ -34,7 +35,6 @@ _MEMORY: Final = 256 * _MIB
 _LEAST_MEMORY: Final = 4 * _MIB
 _MACHINE_FILE: Final = Path("/etc/moorage/config.toml")
 DEFAULT: Final = "default"
-_OFF: Final = "off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,7 @@ class Settings:
     metrics_port: int | None
     metrics_file: Path | None
     log_format: LogFormat
+    verify_wire: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,65 +205,8 @@ def _parsed(field: Field, text: str, origin: str) -> Any:
 
 def _exact(value: object) -> str:
     if value is None:
-        return _OFF
+        return parsing.OFF
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _size(least: int, most: int = 1 << 60) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        size = parse_size(text)
-        if not least <= size <= most:
-            limits = f"between {format_size(least)} and {format_size(most)}"
-            raise BadInputError(f"{text!r} is {format_size(size)}, and must be {limits}")
-        return size
-
-    return parse
-
-
-def _deadline(text: str) -> float:
-    seconds = parse_duration(text)
-    if not 1 <= seconds <= 86400:
-        raise BadInputError(f"{text!r} is {format_duration(seconds)}, and must be between 1s and 24h")
-    return seconds
-
-
-def _folder(text: str, what: str = "folder") -> Path:
-    if not text.strip("\0 "):
-        raise BadInputError(f"{text!r} is not a {what}; write the whole path")
-    try:
-        return Path(text).expanduser().absolute()  # a worker runs in `/`, so a relative path is settled here
-    except (RuntimeError, ValueError):
-        raise BadInputError(f"{text!r} is not a {what} that can be found; write the whole path") from None
-
-
-def _choice(known: Any) -> Callable[[str], Any]:
-    """One of the words of a `Literal`."""
-
-    def parse(text: str) -> Any:
-        if text not in get_args(known):
-            raise BadInputError(f"{text!r} is none of {', '.join(get_args(known))}")
-        return text
-
-    return parse
-
-
-def _port(text: str) -> int | None:
-    if text == _OFF:
-        return None
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65535):
-        raise BadInputError(f"{text!r} is no port; write a number between 1 and 65535")
-    return int(text)
-
-
-def _file(text: str) -> Path | None:
-    return None if text == _OFF else _folder(text, "file")
-
-
-def _truth(text: str) -> bool:
-    known = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
-    if text.lower() not in known:
-        raise BadInputError(f"{text!r} is neither true nor false")
-    return known[text.lower()]
 
 
 def _default_cache_dir(environ: Mapping[str, str], _: Mapping[str, Any]) -> Path:
@@ -305,12 +249,12 @@ def _default_memory(_: Mapping[str, str], __: Mapping[str, Any]) -> int:
 
 
 FIELDS: Final = (
-    Field("cache_dir", "cache_dir", "Folder of the cache.", _folder, str, _default_cache_dir, "DIR"),
+    Field("cache_dir", "cache_dir", "Folder of the cache.", parsing.folder, str, _default_cache_dir, "DIR"),
     Field(
         "cache_size",
         "cache_size_bytes",
         "Most that the cache may hold on disk; without it half of what is free, at most 200 GiB.",
-        _size(0),
+        parsing.size(0),
         format_size,
         _default_cache_size,
         "SIZE",
@@ -319,7 +263,7 @@ FIELDS: Final = (
         "memory",
         "memory_bytes",
         "Most memory for data on its way; without it 256 MiB or a quarter of the container's limit.",
-        _size(_LEAST_MEMORY),
+        parsing.size(_LEAST_MEMORY),
         format_size,
         _default_memory,
         "SIZE",
@@ -328,7 +272,7 @@ FIELDS: Final = (
         "cache",
         "cache",
         "What is cached: auto (all but local folders), always, off.",
-        _choice(CacheMode),
+        parsing.choice(CacheMode),
         str,
         lambda _, __: "auto",
         "auto|always|off",
@@ -337,7 +281,7 @@ FIELDS: Final = (
         "read_deadline",
         "read_deadline_s",
         "Longest that one read may take, all attempts together; then the reader gets an error. Without it 60s.",
-        _deadline,
+        parsing.deadline,
         format_duration,
         lambda _, __: 60.0,
         "TIME",
@@ -346,17 +290,17 @@ FIELDS: Final = (
         "read_ahead",
         "read_ahead_bytes",
         "The kernel's read-ahead on the mount (set by root only). Without it 128KiB.",
-        _size(4 * _KIB, 64 * _MIB),
+        parsing.size(4 * _KIB, 64 * _MIB),
         format_size,
         lambda _, __: 128 * _KIB,
         "SIZE",
     ),
-    Field("allow_other", "allow_other", "Let other users read the mount.", _truth, _exact, lambda _, __: False),
+    Field("allow_other", "allow_other", "Let other users read the mount.", parsing.truth, _exact, lambda _, __: False),
     Field(
         "driver",
         "driver",
         "What speaks FUSE: native, or pyfuse3, the slower fallback on libfuse (pip install 'moorage[fuse]').",
-        _choice(DriverName),
+        parsing.choice(DriverName),
         str,
         lambda _, __: "native",
         "native|pyfuse3",
@@ -365,7 +309,7 @@ FIELDS: Final = (
         "metrics_port",
         "metrics_port",
         "Tell metrics to Prometheus at http://127.0.0.1:PORT/metrics; without it off.",
-        _port,
+        parsing.port,
         _exact,
         lambda _, __: None,
         "PORT",
@@ -374,7 +318,7 @@ FIELDS: Final = (
         "metrics_file",
         "metrics_file",
         "Write metrics every 15 s to this file (NAME.prom), for the textfile collector of node_exporter; without it off.",
-        _file,
+        parsing.file,
         _exact,
         lambda _, __: None,
         "FILE",
@@ -383,9 +327,17 @@ FIELDS: Final = (
         "log_format",
         "log_format",
         "Form of the log; auto is the journal's where stderr is the journal, else text.",
-        _choice(LogFormat),
+        parsing.choice(LogFormat),
         str,
         lambda _, __: "auto",
         "auto|text|json|journal",
+    ),
+    Field(
+        "verify_wire",
+        "verify_wire",
+        "Compare every range of an Azure blob with its MD5 as it comes; slower, at most 4MiB a request.",
+        parsing.truth,
+        _exact,
+        lambda _, __: False,
     ),
 )

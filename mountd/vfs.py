@@ -72,7 +72,7 @@ class FileSystem:
             if entry.is_directory:
                 raise BadInputError(f"inode {inode}: a directory, which has no bytes to read")
             url, key = self._manifest.sources[entry.source], self._manifest.key(entry)
-            file = FileKey.of(url, inode, entry.source, key, entry.etag, entry.size)
+            file = FileKey.of(url, inode, entry.source, key, entry.etag, entry.size, entry.md5)
             with self._lock:
                 self._files[inode] = file
         return file

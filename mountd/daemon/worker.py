@@ -39,7 +39,9 @@ from mountd.units import format_size
 from mountd.vfs import FileSystem
 
 if TYPE_CHECKING:
+    from mountd.contract.starting import Order
     from mountd.fuse import libfuse
+    from mountd.stores.base import RangeReader
 
 # Shares of the memory budget: what may wait for the disk, and what one stream may have read ahead.
 _QUEUE_SHARE, _WINDOW_SHARE = 8, 2
@@ -61,11 +63,7 @@ class Worker:
         self.manifest = parts.enter_context(Manifest.open(order.manifest))
         self.metrics = Metrics()
         deadline_s = self.settings.read_deadline_s
-        count_retry = partial(self.metrics.add, "fetch_retries")
-        stores = [
-            registry.open_reader(url, order.credentials.get(url), deadline_s=deadline_s, on_retry=count_retry)
-            for url in self.manifest.sources
-        ]
+        stores = self._stores(order)
         in_place = self.settings.cache == "auto"
         needed = Needed()
         is_in_place = in_place and all(each.in_place for each in stores)
@@ -81,6 +79,19 @@ class Worker:
         self.files = FileSystem(self.manifest, self._reader)
         self.ended = threading.Event()
         self._export(parts)
+
+    def _stores(self, order: "Order") -> "list[RangeReader]":
+        """One for each source of the manifest."""
+        urls, verified = self.manifest.sources, self.settings.verify_wire
+        if verified:
+            registry.require_verifiable(urls)
+        open_reader = partial(
+            registry.open_reader,
+            deadline_s=self.settings.read_deadline_s,
+            on_retry=partial(self.metrics.add, "fetch_retries"),
+            verified=verified,
+        )
+        return [open_reader(url, order.credentials.get(url)) for url in urls]
 
     def serve(self, device: Device) -> "Driver | libfuse.Driver":
         """Go on where a dead worker left, or begin: from now on the kernel is answered."""

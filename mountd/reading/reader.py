@@ -20,7 +20,8 @@ from mountd.cache.tiers import Cache
 from mountd.dataset.extents import FileKey, Range, clip, gaps, split, widen
 from mountd.errors import DefectError, MountdError, StoreUnreachableError
 from mountd.metrics import Metrics
-from mountd.reading.fetcher import Fetcher, Flight
+from mountd.reading.fetcher import Fetcher
+from mountd.reading.flights import Flight
 from mountd.reading.plan import PlanPrefetcher
 from mountd.reading.pool import Job, Pool
 from mountd.reading.prefetcher import Prefetcher
