@@ -5,6 +5,7 @@
     reading.py    warm, plan, top
     cache.py      cache status, cache trim, cache clear
     machine.py    doctor, config
+    service.py    after-service, for units of systemd
     fstab.py      what mount(8) says to `mount.moorage`
 
 Errors end here, in `main`: one line on stderr and the exit code of their class, a traceback only with --debug.
@@ -25,6 +26,7 @@ from mountd.cli.data import download, freeze, verify
 from mountd.cli.machine import config, doctor
 from mountd.cli.mounting import mount, status, unmount
 from mountd.cli.reading import plan, top, warm
+from mountd.cli.service import after_service
 from mountd.errors import AccessDeniedError, BadInputError, DefectError, MountdError, NotFoundError
 
 INTERRUPTED = 130
@@ -40,7 +42,7 @@ def mountd(context: click.Context, *, debug: bool) -> None:
     log.open_log(context.obj, sys.stderr)
 
 
-_COMMANDS = (mount, unmount, status, top, warm, plan, freeze, verify, download, cache, doctor, config)
+_COMMANDS = (mount, unmount, status, top, warm, plan, freeze, verify, download, cache, doctor, config, after_service)
 for _command in _COMMANDS:
     mountd.add_command(_command)
 
