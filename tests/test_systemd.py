@@ -15,6 +15,7 @@ from mountd.fuse import mounting
 from mountd.stores.registry import file_url
 from tests.support.confined import options
 from tests.support.content import content, make_tree
+from tests.support.users import root_only
 from tests.support.waiting import until
 
 FOLDER = Path(__file__).parents[1] / "systemd"
@@ -105,10 +106,8 @@ def test_it_survives_its_supervisor(unit: Path) -> None:
     assert clean["EnvironmentFile"] == given["EnvironmentFile"]
 
 
-@pytest.mark.fuse
+@root_only
 def test_a_mount_works_under_its_restrictions(tmp_path: Path) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root can apply the restrictions of a unit")
     tree = make_tree(tmp_path / "tree", {"a": 3_000_000})
     command = [sys.executable, "-m", "tests.support.confined", str(UNIT), str(MOUNTD), "mount", "--foreground"]
     environment = {**os.environ, "MOORAGE_CACHE_DIR": str(tmp_path / "cache"), "MOORAGE_CACHE": "always"}
@@ -120,10 +119,8 @@ def test_a_mount_works_under_its_restrictions(tmp_path: Path) -> None:
     assert mounting.find(tmp_path / "mnt") is None
 
 
-@pytest.mark.fuse
+@root_only
 def test_the_restrictions_are_real(tmp_path: Path) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root can apply the restrictions of a unit")
     (tmp_path / "unit").write_text(UNIT.read_text().replace("@system-service @mount", "@system-service"))
     tree = make_tree(tmp_path / "tree", {"a": 1})
     command = [sys.executable, "-m", "tests.support.confined", str(tmp_path / "unit"), str(MOUNTD), "mount"]

@@ -11,9 +11,10 @@ from mountd.stores.registry import file_url
 from tests.support.content import make_tree
 from tests.support.mount_namespace import MountNamespace, mount_namespace
 from tests.support.mounts import is_running
+from tests.support.users import root_only
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.fuse
+pytestmark = root_only
 MOUNTD = Path(sys.executable).with_name("mountd")
 SIZES = {"a": 5000, "folder/b": 300_000}
 
