@@ -331,6 +331,18 @@ def _why_no_helper() -> str | None:
         return (
             f"{_MTAB} is missing, and fusermount3 unmounts nothing without it: as root, ln -s /proc/self/mounts {_MTAB}"
         )
+    return None if _has_sys_admin() else _why_helper_gains_nothing()
+
+
+def _why_helper_gains_nothing() -> str | None:
+    """Why the set-user-id `fusermount3` does not get root's right to mount; None if it does."""
+    if not _has_sys_admin("CapBnd"):
+        return "no process here may have CAP_SYS_ADMIN: start the container with --cap-add SYS_ADMIN"
+    if _status("NoNewPrivs") == "1":
+        return (
+            "this process may gain no right (no_new_privs), and fusermount3 must: start the container without "
+            "no-new-privileges, the service without NoNewPrivileges= and what implies it"
+        )
     return None
 
 
@@ -345,10 +357,14 @@ def _why_no_pyfuse3() -> str | None:
     return None
 
 
-def _has_sys_admin() -> bool:
-    status = Path("/proc/self/status").read_text()
-    effective = next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff:"))
-    return bool(int(effective, 16) >> 21 & 1)
+def _has_sys_admin(capabilities: str = "CapEff") -> bool:
+    return bool(int(_status(capabilities), 16) >> 21 & 1)
+
+
+def _status(name: str) -> str:
+    """What the kernel tells of this process under `name`."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(value.strip() for key, _, value in (line.partition(":") for line in lines) if key == name)
 
 
 def _libc() -> ctypes.CDLL:

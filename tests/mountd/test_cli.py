@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from mountd import client
-from mountd.cli import helper_arguments
 from mountd.errors import FuseUnavailableError
 from mountd.freeze import FreezeSource, freeze
 from mountd.fuse import mounting
@@ -295,29 +294,6 @@ def test_doctor_and_config_say_what_is_so(mountd: Command, tmp_path: Path) -> No
     assert {line.split()[0] for line in done.stdout.splitlines()} <= {"ok", "warn", "fail"}
     assert done.returncode in {0, 7}
     assert (done.returncode == 7) == ("fail" in done.stdout)
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        (["file:///x", "/mnt", "-o", "rw,noauto"], ["mount", "file:///x", "/mnt"]),
-        (["file:///x", "/mnt", "-s", "-o", "ro,allow_other"], ["mount", "--allow-other", "file:///x", "/mnt"]),
-        (
-            ["-o", "cache_dir=/c,cache_size=1GiB", "file:///x", "/mnt"],
-            ["mount", "--cache-dir=/c", "--cache-size=1GiB", "file:///x", "/mnt"],
-        ),
-    ],
-)
-def test_the_helper_of_mount_takes_its_options(given: list[str], expected: list[str]) -> None:
-    assert helper_arguments(given) == expected
-
-
-@pytest.mark.fuse
-def test_the_helper_of_mount_mounts(mountd: Command, tree: Path) -> None:
-    helper = [str(MOUNTD.with_name("mount.moorage")), file_url(tree), str(mountd.mountpoint), "-o", "rw,noatime"]
-    done = subprocess.run(helper, env=mountd.environment, check=False, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert (mountd.mountpoint / "a").read_bytes() == content("a", 0, 5000)
 
 
 @pytest.mark.fuse
