@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 import obstore
 from obstore.store import AzureStore, HTTPStore
 
-from mountd.errors import BadInputError, DataChangedError, HostilePathError
+from mountd.errors import BadInputError, DataChangedError, HostilePathError, NotFoundError
 from mountd.stores.base import Buffer, ObjectInfo, TimedReader, Within, normal_etag
 from mountd.stores.clients import NO_RETRIES, Clients, RangeIgnoredError, Translated
 from mountd.stores.credentials import REMEDY, Credential, resolve
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from obstore import GetOptions, GetResult, ObjectMeta
     from obstore.store import AzureConfig, AzureCredential, ClientConfig, ObjectStore
 
+_LOOK_S = 5.0
+_IS = ", is "
 _WHOLE_LIMIT_BYTES = 64 << 20  # what may be read and thrown away of a server that ignores Range
 _CHUNK_BYTES = 1 << 20
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)  # what obstore says when there is no Last-Modified
@@ -101,9 +103,26 @@ class ObjectReader:
     def _attempt(self, wanted: _Wanted, limit_s: float) -> Buffer:
         within = Deadline(limit_s)
         try:
-            return self._get(wanted, within.remaining_s)
-        except RangeIgnoredError:
-            return self._get_whole(wanted, within.remaining_s)
+            try:
+                return self._get(wanted, within.remaining_s)
+            except RangeIgnoredError:
+                return self._get_whole(wanted, within.remaining_s)
+        except DataChangedError as error:
+            if not wanted.etag or _IS in str(error):
+                raise
+            found = self._found(wanted, min(within.remaining_s, _LOOK_S))
+            raise _changed(wanted, found) from None
+
+    def _found(self, wanted: _Wanted, limit_s: float) -> str:
+        """What is there in the place of what was frozen: a service that refuses a range does not say."""
+        try:
+            client = self._clients.within(limit_s)
+            with Translated(wanted.name, self._remedy, pinned=False):
+                return _identity(wanted.etag, obstore.head(client, wanted.key))
+        except NotFoundError:
+            return "gone"
+        except Exception:  # noqa: BLE001  # it was only for the text of an error
+            return "another"
 
     def _get(self, wanted: _Wanted, limit_s: float) -> Buffer:
         end = wanted.offset + wanted.size
@@ -290,9 +309,13 @@ def _check_identity(wanted: _Wanted, meta: "ObjectMeta") -> None:
         # Not the server that was listed: a proxy's or balancer's page, or one node of many; another attempt may tell.
         raise TransientError("an answer came without the ETag that pins it")
     if wanted.etag and found != wanted.etag:
-        raise DataChangedError(
-            f"{wanted.name}: was {wanted.etag}, is {found}; freeze the source again to read the new one"
-        )
+        raise _changed(wanted, found)
+
+
+def _changed(wanted: _Wanted, found: str) -> DataChangedError:
+    return DataChangedError(
+        f"{wanted.name}: was {wanted.etag}{_IS}{found}; freeze the source again to read the new one"
+    )
 
 
 def _too_short(wanted: _Wanted, length: int) -> DataChangedError:

@@ -275,3 +275,14 @@ def test_etags_are_normal() -> None:
         "",
         "",
     ]
+
+
+def test_what_changed_or_is_gone_is_named_with_both_etags(server: HttpServer) -> None:
+    url = server.put("/d/file", b"old", etag='"one"')
+    reader = registry.open_reader(url.removesuffix("file"), None)
+    server.put("/d/file", b"new", etag='"two"')
+    with pytest.raises(DataChangedError, match=r"/d/file: was one, is two; freeze the source again"):
+        reader.read("file", 0, 3, "one")
+    del server.files["/d/file"]
+    with pytest.raises(DataChangedError, match=r"/d/file: was one, is gone; freeze the source again"):
+        reader.read("file", 0, 3, "one")
