@@ -1,7 +1,8 @@
 """One request under way, and what is known of it: the value that fetcher, hedging and those who wait share.
 
 A flight has one call to the store, or two when it is hedged. It lands once: of its calls one *decides*, by bringing the
-bytes, by an error that the other could only repeat, or by being the last. Who decides what is `hedging`'s to say.
+bytes, by an error that the other could only repeat, or by being the last. If none does in time, it is abandoned. Who decides
+what is `hedging`'s to say.
 """
 
 import time
@@ -20,7 +21,7 @@ class Flight:
 
     `job` is what a reader who joins read-ahead may hurry; it is forgotten at the landing, for it refers to the flight.
     `wanted_s` is when a reader first wanted it (his deadline counts from there), 0 while nobody does; `asked_s` is when the
-    store was asked first. `asked_s`, `calls`, `first_failure`, `is_decided` and `is_hedged` are hedging's, under its lock.
+    store was asked first. This, `calls`, `first_failure` and the flags from `is_hedged` on are hedging's, under its lock.
     """
 
     __slots__ = (
@@ -32,9 +33,12 @@ class Flight:
         "failure",
         "file",
         "first_failure",
+        "is_abandoned",
         "is_begun",
+        "is_counted",
         "is_decided",
         "is_hedged",
+        "is_pending",
         "job",
         "kept",
         "start",
@@ -52,7 +56,10 @@ class Flight:
         self.kept = True  # False: the disk did not take it
         self.waiting: list[Landed] = []
         self.calls, self.asked_s = 0, 0.0
-        self.is_decided = self.is_hedged = False
+        self.is_hedged = self.is_pending = self.is_counted = (
+            False  # a second call: tried; about to be; in the allowance
+        )
+        self.is_decided = self.is_abandoned = False
         self.first_failure: MountdError | None = None
 
     @property

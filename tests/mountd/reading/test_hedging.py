@@ -221,6 +221,27 @@ def test_an_outage_is_not_asked_twice_as_much(store: Stalling, gate: threading.E
         until(lambda: nothing_is_out(reading), what="the end of all calls")
 
 
+@pytest.mark.parametrize("calls", [1, 2])
+def test_a_store_that_never_comes_back_holds_neither_reader_nor_pool_and_keeps_its_memory(
+    store: Stalling, gate: threading.Event, calls: int
+) -> None:
+    store.script = [lambda: gate.wait(30)] * 2
+    with open_reading(store, threads=2, ahead_limit=1, deadline_s=0.5) as reading:
+        if calls == 2:
+            learn(reading)
+        before, kept = workers(reading), reading.cache.memory.status().used_bytes
+        landed = ask(reading)
+        assert isinstance(landed.get(timeout=20).failure, StoreUnreachableError)
+        assert (store.met, hedged(reading)) == ({0: calls}, calls - 1)
+        assert reading.cache.memory.status().used_bytes == kept + 16 * KIB
+        for number in range(4):  # the pool has its two threads
+            assert len(reading.read(file_of(f"after {number}", 100), 0, 100)) == 100
+        gate.set()
+        until(lambda: nothing_is_out(reading), what="the end of the calls")
+        until(lambda: workers(reading) == before, what="the end of their threads")
+        assert landed.empty()
+
+
 class Timed(FakeStore):
     """A store that is told how long a read may take."""
 
