@@ -191,7 +191,7 @@ class Fetcher:
 
     def _abandon(self, flight: Flight) -> None:
         """Land a flight whose calls hang beyond all deadlines; they may still write into what was reserved for it."""
-        late = f"{self._name(flight)}: the store neither answers nor fails; see its log, or mount anew"
+        late = f"{self._name(flight)}: the store neither answers nor fails; check the network, then try again"
         flight.failure = flight.failure or StoreUnreachableError(late)
         self._land(flight)
         if flight.ahead:
