@@ -56,9 +56,8 @@ class Flight:
         self.kept = True  # False: the disk did not take it
         self.waiting: list[Landed] = []
         self.calls, self.asked_s = 0, 0.0
-        self.is_hedged = self.is_pending = self.is_counted = (
-            False  # a second call: tried; about to be; in the allowance
-        )
+        # A second call: was it tried, is it about to be made, is it in the allowance?
+        self.is_hedged = self.is_pending = self.is_counted = False
         self.is_decided = self.is_abandoned = False
         self.first_failure: MountdError | None = None
 
