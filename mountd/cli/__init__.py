@@ -1,15 +1,19 @@
 """The commands `mountd` and `mount.moorage`.
 
-    mounting.py   mount, unmount, status
+    mounting.py   mount, unmount, upgrade, status (health.py: status --check)
     data.py       freeze, verify, download
-    reading.py    warm, plan, top
+    reading.py    warm, plan
+    top.py        top
     cache.py      cache status, cache trim, cache clear
-    machine.py    doctor, config
+    machine.py    doctor (machine_checks.py, store_checks.py), config
+    service.py    after-service, for units of systemd
+    fstab.py      what mount(8) says to `mount.moorage`
 
 Errors end here, in `main`: one line on stderr and the exit code of their class, a traceback only with --debug.
 """
 
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -17,11 +21,14 @@ from collections.abc import Sequence
 import click
 
 from mountd import log
+from mountd.cli import fstab
 from mountd.cli.cache import cache
 from mountd.cli.data import download, freeze, verify
 from mountd.cli.machine import config, doctor
-from mountd.cli.mounting import mount, status, unmount
-from mountd.cli.reading import plan, top, warm
+from mountd.cli.mounting import mount, status, unmount, upgrade
+from mountd.cli.reading import plan, warm
+from mountd.cli.service import after_service
+from mountd.cli.top import top
 from mountd.errors import AccessDeniedError, BadInputError, DefectError, MountdError, NotFoundError
 
 INTERRUPTED = 130
@@ -37,7 +44,10 @@ def mountd(context: click.Context, *, debug: bool) -> None:
     log.open_log(context.obj, sys.stderr)
 
 
-_COMMANDS = (mount, unmount, status, top, warm, plan, freeze, verify, download, cache, doctor, config)
+_COMMANDS = (
+    *(mount, unmount, status, upgrade, top, warm, plan, freeze, verify, download, cache),
+    *(doctor, config, after_service),
+)
 for _command in _COMMANDS:
     mountd.add_command(_command)
 
@@ -69,13 +79,31 @@ def _stand_in_for_closed() -> None:
 def mount_helper() -> None:
     """Run `mount.moorage SOURCE DIR [-o OPTIONS]`, as mount(8) calls it for `mount -t moorage`."""
     _stand_in_for_closed()
-    try:
-        arguments = helper_arguments(sys.argv[1:])
-    except click.UsageError as error:
-        click.echo(f"mount.moorage: {error.format_message()}", err=True)
-        sys.exit(error.exit_code)
     _end_orderly()
-    sys.exit(run(arguments))
+    sys.exit(_for_mount_8(sys.argv[1:]))
+
+
+def _for_mount_8(arguments: Sequence[str]) -> int:
+    """Mount as mount(8) asks for it; return one of mount(8)'s exit codes."""
+    try:
+        request = fstab.parse(arguments)
+    except Exception as error:  # noqa: BLE001  # as in `run`
+        return fstab.BROKEN if _fail(error, name="mount.moorage") == DefectError.exit_code else fstab.WRONG_USE
+    for name in request.ignored:
+        click.echo(f"mount.moorage: option {name}: not known, and ignored (-s)", err=True)
+    if request.verbose:
+        click.echo(f"mount.moorage: {shlex.join(('mountd', *request.command))}")
+    if request.fake:
+        return 0
+    code = run(request.command)
+    if code:
+        return {INTERRUPTED: fstab.INTERRUPTED, DefectError.exit_code: fstab.BROKEN}.get(code, fstab.FAILED)
+    try:
+        fstab.put_on(request)
+    except Exception as error:  # noqa: BLE001  # as in `run`
+        _fail(error, name="mount.moorage")
+        return fstab.FAILED
+    return 0
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -95,60 +123,13 @@ def run(arguments: Sequence[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def helper_arguments(arguments: Sequence[str]) -> list[str]:
-    """The `mountd` command line for what mount(8) passes: SOURCE DIR [-sfnv] [-o a,b=c]."""
-    places: list[str] = []
-    options: list[str] = []
-    words = iter(arguments)
-    for word in words:
-        if word == "-o":
-            options += next(words, "").split(",")
-        elif not word.startswith("-"):
-            places.append(word)
-    if len(places) != len(("SOURCE", "DIR")):
-        raise click.UsageError("mount.moorage SOURCE DIR [-o option,option=value]")
-    flags = [_flag(option) for option in options if option and option.partition("=")[0] not in _MOUNT_8]
-    return ["mount", *flags, *places]
-
-
-# What mount(8) says to every helper: a mount of ours is read-only, nosuid and nodev already, the rest is for mount(8).
-_MOUNT_8 = frozenset(
-    {
-        "ro",
-        "rw",
-        "defaults",
-        "auto",
-        "noauto",
-        "user",
-        "nouser",
-        "users",
-        "owner",
-        "group",
-        "suid",
-        "nosuid",
-        "dev",
-        "nodev",
-        "exec",
-        "noexec",
-        "noatime",
-        "relatime",
-        "_netdev",
-        "nofail",
-    }
-)
-
-
-def _flag(option: str) -> str:
-    return "--" + option.replace("_", "-")
-
-
-def _fail(error: Exception, *, debug: bool) -> int:
+def _fail(error: Exception, *, debug: bool = False, name: str = "mountd") -> int:
     if debug:
         import traceback
 
         traceback.print_exception(error)
     text, code = _told(error)
-    click.echo("mountd: " + log.redact(" ".join(text.splitlines())), err=True)
+    click.echo(f"{name}: " + log.redact(" ".join(text.splitlines())), err=True)
     return code
 
 

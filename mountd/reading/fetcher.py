@@ -161,7 +161,7 @@ class Fetcher:
 
     def _fly(self, flight: Flight) -> bool:
         """Bring the bytes of one flight and land it; False if another thread has taken this one's place in the pool."""
-        flight.is_begun = True
+        flight.is_begun, flight.begun_s = True, time.monotonic()
         try:
             if not flight.ahead:
                 self._reserve(flight)
@@ -258,6 +258,8 @@ class Fetcher:
 
     def _land(self, flight: Flight, *, remember: bool = True) -> None:
         file = flight.file.digest
+        if remember:
+            self._metrics.note_outcome(flight.failure)
         with self._lock:
             flight.job = None
             self._forget(flight)

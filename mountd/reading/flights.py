@@ -20,13 +20,15 @@ class Flight:
     """One range on its way; when it has landed, `data` or `failure` is there and does not change any more.
 
     `job` is what a reader who joins read-ahead may hurry; it is forgotten at the landing, for it refers to the flight.
-    `wanted_s` is when a reader first wanted it (his deadline counts from there), 0 while nobody does; `asked_s` is when the
-    store was asked first. This, `calls`, `first_failure` and the flags from `is_hedged` on are hedging's, under its lock.
+    `wanted_s` is when a reader first wanted it (his deadline counts from there), 0 while nobody does; `begun_s` is when
+    it had a thread, `asked_s` when the store was asked first, 0 before. `asked_s`, `calls`, `first_failure` and the flags
+    from `is_hedged` on are hedging's, under its lock.
     """
 
     __slots__ = (
         "ahead",
         "asked_s",
+        "begun_s",
         "calls",
         "data",
         "end",
@@ -55,7 +57,7 @@ class Flight:
         self.job: Job | None = None
         self.kept = True  # False: the disk did not take it
         self.waiting: list[Landed] = []
-        self.calls, self.asked_s = 0, 0.0
+        self.calls, self.asked_s, self.begun_s = 0, 0.0, 0.0
         # A second call: was it tried, is it about to be made, is it in the allowance?
         self.is_hedged = self.is_pending = self.is_counted = False
         self.is_decided = self.is_abandoned = False

@@ -75,6 +75,17 @@ def test_any_name_may_be_a_mount_point_without_root(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "all\n", "")
 
 
+def test_who_may_gain_no_right_is_told_before_a_mount_fails(tmp_path: Path) -> None:
+    tree = make_tree(tmp_path / "tree", {"a": 10})
+    mountd = str(Path(sys.executable).with_name("mountd"))
+    words = ["setpriv", "--no-new-privs", mountd, "mount", file_url(tree), f"{tmp_path}/home/mnt"]
+    command, home = users.as_another_user(words, tmp_path)
+    done = subprocess.run(command, env={**os.environ, **home}, capture_output=True, text=True, check=False, timeout=100)
+    assert (done.returncode, len(done.stderr.splitlines())) == (7, 1), done
+    assert "no_new_privs" in done.stderr
+    assert "container" in done.stderr
+
+
 def test_a_missing_mtab_is_named_before_a_mount_is_made_that_could_not_be_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

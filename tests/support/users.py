@@ -7,6 +7,14 @@ uid keeps CAP_DAC_READ_SEARCH, because the interpreter may lie below /root; it g
 import os
 from pathlib import Path
 
+import pytest
+
+from mountd.fuse import mounting
+
+#: For tests whose means only root has: namespaces, bounding sets, other roots. Others skip them, which is no failure.
+root_only = pytest.mark.skipif(
+    os.geteuid() != 0 or mounting.why_not() is not None, reason="needs root, and /dev/fuse with the right to mount"
+)
 NOBODY = 65534
 _BECOME = """
 set -eu
