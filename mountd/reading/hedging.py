@@ -12,11 +12,13 @@ decides it, as failed.
 
 Invariants: each flight is decided once, and by whom it is goes on in the pool; a thread is made before anything is
 promised of it, so that if there is none, nothing happens; the memory reserved for an abandoned flight, and what was taken
-of the allowance, is given back when its last call has ended. The lock protects the table of calls, the allowance, what
-was learnt, and the flights' own fields of hedging; neither I/O nor a callback happens under it. When nothing is late, a
-call costs two short turns with the lock.
+of the allowance, is given back when its last call has ended. The lock protects what leaves the table
+of calls, the allowance, and the flights' own fields of hedging; neither I/O nor a callback happens under it. To begin a call and to note what it
+took go without it (single steps on a dict, a counter and a deque, each of which is atomic): when nothing is late, a call
+costs one turn with the lock, and threads that fetch side by side hardly meet there.
 """
 
+import itertools
 import math
 import threading
 import time
@@ -63,19 +65,17 @@ class Hedging:
         self._latencies = [Latencies() for _ in range(stores)]
         self._allowance = Allowance()
         self._calls: dict[Flight, None] = {}
-        self._begun = 0  # calls since the last look
+        self._counter, self._begun, self._seen = itertools.count(1), 0, 0  # calls, the last one, and at the last look
         self._asleep = True  # the watch, until it is roused
         pool.watch(self.look)
 
     def begin(self, flight: Flight) -> None:
         """A flight's first call is about to be made."""
-        with self._lock:
-            flight.calls, flight.asked_s = 1, time.monotonic()
-            self._calls[flight] = None
-            self._begun += 1
-            self._allowance.earn()
-            asleep, self._asleep = self._asleep, False
-        if asleep:
+        flight.calls, flight.asked_s = 1, time.monotonic()
+        self._calls[flight] = None
+        self._begun = next(self._counter)
+        if self._asleep:  # after the entry in the table, at which the watch looks once more before it sleeps
+            self._asleep = False
             self._pool.rouse()
 
     def attempt_s(self, flight: Flight) -> float:
@@ -84,9 +84,8 @@ class Hedging:
 
     def note(self, flight: Flight, seconds: float) -> None:
         """An attempt has succeeded. One of a call that lost teaches nothing: else what is late would become usual."""
-        with self._lock:
-            if not flight.is_decided:
-                self._latencies[flight.file.source].note(flight.size, seconds)
+        if not flight.is_decided:
+            self._latencies[flight.file.source].note(flight.size, seconds)
 
     def end(self, flight: Flight, failure: MountdError | None) -> Ended:
         """A call has ended. If it decides its flight, the flight's `failure` is settled."""
@@ -107,12 +106,14 @@ class Hedging:
         now_s, pause_s = time.monotonic(), FLOOR_S
         doings: list[tuple[Flight, Callable[[Flight], bool]]] = []
         with self._lock:
-            begun, self._begun = self._begun, 0
-            if not self._calls:
-                # One quiet look is not enough: to rouse the watch for each request costs more than some requests do.
-                self._asleep = not begun
-                return _IDLE_S if self._asleep else FLOOR_S
-            for flight in self._calls:
+            begun = self._begun - self._seen
+            self._seen += begun
+            self._allowance.earn(begun)
+            # One quiet look is not enough: to rouse the watch for each request costs more than some requests do.
+            self._asleep = not (begun or self._calls)
+            if self._asleep and not self._calls:
+                return _IDLE_S
+            for flight in list(self._calls):
                 due_s, doing = self._next(flight, now_s)
                 if due_s > now_s:
                     pause_s = min(pause_s, due_s - now_s)

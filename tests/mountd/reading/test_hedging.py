@@ -119,8 +119,7 @@ def test_a_call_that_hangs_holds_no_place_in_the_pool(store: Stalling, gate: thr
     with open_reading(store, threads=2, ahead_limit=1) as reading:
         learn(reading)
         for start in range(0, 5 << 20, 1 << 20):
-            for _ in range(40):
-                reading.fetcher._hedging._allowance.earn()
+            reading.fetcher._hedging._allowance.earn(40)
             assert ask(reading, start).get(timeout=20).failure is None
         assert hedged(reading) == 5
         gate.set()
