@@ -12,10 +12,11 @@ decides it, as failed.
 
 Invariants: each flight is decided once, and by whom it is goes on in the pool; a thread is made before anything is
 promised of it, so that if there is none, nothing happens; the memory reserved for an abandoned flight, and what was taken
-of the allowance, is given back when its last call has ended. The lock protects what leaves the table
-of calls, the allowance, and the flights' own fields of hedging; neither I/O nor a callback happens under it. To begin a call and to note what it
-took go without it (single steps on a dict, a counter and a deque, each of which is atomic): when nothing is late, a call
-costs one turn with the lock, and threads that fetch side by side hardly meet there.
+of the allowance, is given back when its last call has ended.
+
+The lock protects what leaves the table of calls, the allowance, and the flights' own fields of hedging; neither I/O nor a
+callback happens under it. To begin a call and to note what it took go without it (single steps on a dict, a counter and a
+deque, each of which is atomic): when nothing is late, a call takes the lock once, and threads hardly meet there.
 """
 
 import itertools
