@@ -118,16 +118,18 @@ class Peaks:
 
 
 def inject(scene: Scene, chosen: random.Random, end_s: float, counts: dict[str, int], peaks: Peaks) -> None:
-    """Every injector once, in random order; and again."""
+    """Every injector once, in random order; and again, until the time is over."""
     held = threading.Event()  # nobody sets it: harm is held for its time
-    while time.monotonic() < end_s:
+    is_first = True
+    while is_first or time.monotonic() < end_s:
         for name in chosen.sample(sorted(INJECTORS), len(INJECTORS)):
             with INJECTORS[name](scene, chosen) as count:
                 counts[name] += count
                 held.wait(1)
             peaks.look()
-            if time.monotonic() >= end_s:
+            if not is_first and time.monotonic() >= end_s:
                 return
+        is_first = False
 
 
 def start_reader(scene: Scene, seed: int) -> subprocess.Popen[str]:

@@ -83,8 +83,8 @@ def wrapped(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[str, int, Bu
         class Changed:
             in_place = False
 
-            def __init__(self, url: str, credential: Credential | None, **options: Any) -> None:
-                self.inner = plain(url, credential, **options)
+            def __init__(self, url: str, credential: Credential | None, **given: Any) -> None:
+                self.inner = plain(url, credential, **given)
                 self.url = url
 
             def read(self, key: str, offset: int, size: int, etag: str) -> Buffer:
