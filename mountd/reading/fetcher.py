@@ -34,7 +34,7 @@ from mountd.dataset.extents import FileKey, Range, gaps
 from mountd.errors import CorruptDataError, DefectError, MountdError, StoreUnreachableError
 from mountd.metrics import Metrics
 from mountd.reading.flights import Flight, Landed
-from mountd.reading.hedging import Hedging
+from mountd.reading.hedging import Ended, Hedging
 from mountd.reading.pool import Job, Pool
 from mountd.stores.base import Buffer, RangeReader, TimedReader, Within
 
@@ -63,7 +63,7 @@ class Fetcher:
         self._stores, self._cache, self._metrics, self._pool = stores, cache, metrics, pool
         self._deadline_s = deadline_s
         self._timed = [store if isinstance(store, TimedReader) else None for store in stores]
-        self._hedging = Hedging(len(stores), pool, metrics, self._call, self._call_failed)
+        self._hedging = Hedging(len(stores), pool, metrics, self._call, self._abandon, deadline_s=deadline_s)
         self._lock = threading.Lock()
         self._flights: dict[bytes, list[Flight]] = {}
         self._failures: TTLCache[bytes, list[_Failure]] = TTLCache(_FAILURES_KEPT, _FAILURE_LIFE_S)
@@ -182,15 +182,20 @@ class Fetcher:
             failure = copy.copy(error)
         except BaseException as error:  # noqa: BLE001  # also a panic of the client's: readers must not wait for ever
             failure = self._defect(flight, error)
-        if not self._hedging.end(flight, failure):
-            return False
-        self._bring_home(flight, data)
-        return True
+        ended = self._hedging.end(flight, failure)
+        if ended is Ended.DECIDES:
+            self._bring_home(flight, data)
+        elif ended is Ended.ABANDONED:
+            self._cache.memory.release(flight.size)
+        return ended is Ended.DECIDES
 
-    def _call_failed(self, flight: Flight) -> None:
-        """Count a second call as failed that could not be made."""
-        if self._hedging.end(flight, StoreUnreachableError(f"{self._name(flight)}: no thread to ask again")):
-            self._bring_home(flight, b"")
+    def _abandon(self, flight: Flight) -> None:
+        """Land a flight whose calls hang beyond all deadlines; they may still write into what was reserved for it."""
+        late = f"{self._name(flight)}: the store neither answers nor fails; check the network, then try again"
+        flight.failure = flight.failure or StoreUnreachableError(late)
+        self._land(flight)
+        if flight.ahead:
+            self._pool.give_ahead()
 
     def _bring_home(self, flight: Flight, data: Buffer) -> None:
         """Keep what the deciding call brought, or release what was reserved for it; tell all who wait."""

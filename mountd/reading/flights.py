@@ -1,7 +1,8 @@
 """One request under way, and what is known of it: the value that fetcher, hedging and those who wait share.
 
 A flight has one call to the store, or two when it is hedged. It lands once: of its calls one *decides*, by bringing the
-bytes, by an error that the other could only repeat, or by being the last. Who decides what is `hedging`'s to say.
+bytes, by an error that the other could only repeat, or by being the last. If none does in time, it is abandoned. Who decides
+what is `hedging`'s to say.
 """
 
 import time
@@ -20,8 +21,8 @@ class Flight:
 
     `job` is what a reader who joins read-ahead may hurry; it is forgotten at the landing, for it refers to the flight.
     `wanted_s` is when a reader first wanted it (his deadline counts from there), 0 while nobody does; `begun_s` is when
-    it had a thread, `asked_s` when the store was asked first, 0 before. `asked_s`, `calls`,
-    `first_failure`, `is_decided` and `is_hedged` are hedging's, under its lock.
+    it had a thread, `asked_s` when the store was asked first, 0 before. `asked_s`, `calls`, `first_failure` and the flags
+    from `is_hedged` on are hedging's, under its lock.
     """
 
     __slots__ = (
@@ -34,9 +35,12 @@ class Flight:
         "failure",
         "file",
         "first_failure",
+        "is_abandoned",
         "is_begun",
+        "is_counted",
         "is_decided",
         "is_hedged",
+        "is_pending",
         "job",
         "kept",
         "start",
@@ -54,7 +58,9 @@ class Flight:
         self.kept = True  # False: the disk did not take it
         self.waiting: list[Landed] = []
         self.calls, self.asked_s, self.begun_s = 0, 0.0, 0.0
-        self.is_decided = self.is_hedged = False
+        # A second call: was it tried, is it about to be made, is it in the allowance?
+        self.is_hedged = self.is_pending = self.is_counted = False
+        self.is_decided = self.is_abandoned = False
         self.first_failure: MountdError | None = None
 
     @property

@@ -1,9 +1,9 @@
-"""What requests take and how many may be asked twice: the part of hedging that decides. Pure; its caller holds a lock.
+"""What requests take and how many may be asked twice: the part of hedging that decides. Pure.
 
 `Latencies` keeps the last few hundred attempts of each class of sizes at one store, and tells from them when a request is
 slow (above 99 of 100) and when an attempt is to be given up. `Allowance` bounds second requests: to a share of recent ones,
 so that an outage does not double its own load, and to threads and bytes of their own, because a call that lost cannot be
-cancelled and ends when it likes.
+cancelled and ends when it likes. Attempts may be noted by any thread; of the allowance one at a time may take or give.
 
 Invariants: nothing is slow before enough attempts were seen, nor below a floor; one second request is allowed when none is
 out, whatever the rest says; what was taken and not given back never exceeds threads and bytes otherwise.
@@ -16,7 +16,7 @@ from mountd.stores.retry import ATTEMPT_S
 ENOUGH = 32  # attempts; of fewer nobody knows the slowest hundredth
 KEPT = 256
 FLOOR_S = 0.05  # sooner than this a reader hardly notices, and a busy machine alone is as late
-_REFRESH = 16  # sorting for each request would cost more than it tells
+_REFRESH = 32  # sorting for each request would cost more than it tells
 _TOLERANCE = 10  # an attempt is given up after so many times what is slow
 _CLASS_BITS, _FIRST_BITS, _CLASSES = 2, 16, 5  # up to 64 KiB, 256 KiB, 1 MiB, 4 MiB, and above
 
@@ -81,9 +81,9 @@ class Allowance:
         self._saved = 1.0
         self.out, self.out_bytes = 0, 0
 
-    def earn(self) -> None:
-        """A request was made."""
-        self._saved = min(_SAVED, self._saved + SHARE)
+    def earn(self, requests: int) -> None:
+        """So many requests were made."""
+        self._saved = min(_SAVED, self._saved + SHARE * requests)
 
     def take(self, size_bytes: int) -> bool:
         """Take a thread, and room for so many bytes, for one second request; False if there is none."""

@@ -2,12 +2,14 @@
 
 import errno
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from mountd import client
+from mountd.dataset.extents import FileKey
 from mountd.dataset.manifest import FrozenFile, write_manifest
 from mountd.download import download
 from mountd.errors import BadInputError, CorruptDataError, StoreUnreachableError
@@ -20,6 +22,8 @@ from tests.support.content import content
 from tests.support.flips import FlippingProxy
 from tests.support.http_server import HttpServer
 from tests.support.mounts import mounted
+from tests.support.reading import open_reading
+from tests.support.waiting import until
 
 MIB = 1 << 20
 SIZES = {"large": 9 * MIB + 5, "middle": 300_000, "small": 100}
@@ -84,6 +88,21 @@ def test_a_service_that_tells_no_md5_is_not_believed(proxy: FlippingProxy, conta
     reader = registry.open_reader(url(proxy, container), CREDENTIAL, verified=True)
     with pytest.raises(BadInputError, match="/middle: the service tells no MD5"):
         reader.read("middle", 0, 1000, "")
+
+
+@pytest.mark.azurite
+def test_a_body_that_trickles_for_ever_is_an_error_soon_after_the_deadline(
+    proxy: FlippingProxy, container: str
+) -> None:
+    store = registry.open_reader(url(proxy, container), CREDENTIAL, deadline_s=1, verified=True)
+    with open_reading(store, threads=2, ahead_limit=1, deadline_s=1) as reading:
+        proxy.trickling = True
+        begin_s = time.monotonic()
+        with pytest.raises(StoreUnreachableError, match="neither answers nor fails"):
+            reading.read(FileKey.of(store.url, 2, 0, "large", "", SIZES["large"]), 0, 1000)
+        assert time.monotonic() - begin_s < 4
+        proxy.ended.set()
+        until(lambda: not reading.fetcher._hedging._allowance.out, what="the end of the call")
 
 
 @pytest.mark.azurite

@@ -12,7 +12,8 @@ _KEPT = {"connection", "keep-alive", "transfer-encoding", "content-length"}
 class FlippingProxy(ThreadingHTTPServer):
     """Hands requests on to `upstream` (HOST:PORT). Of the next `left` answers to a range one byte each is flipped.
 
-    `flips` counts what was flipped; without `md5` the header Content-MD5 of an answer is lost.
+    `flips` counts what was flipped; without `md5` the header Content-MD5 of an answer is lost; while `trickling`, a body
+    comes byte by byte and never ends.
     """
 
     daemon_threads = True
@@ -21,7 +22,7 @@ class FlippingProxy(ThreadingHTTPServer):
     def __init__(self, upstream: str) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.upstream, self.left, self.flips, self.md5 = upstream, 0, 0, True
-        self.longest_bytes = 0
+        self.longest_bytes, self.trickling, self.ended = 0, False, threading.Event()
         self.lock = threading.Lock()
 
     @property
@@ -53,6 +54,7 @@ class FlippingProxy(ThreadingHTTPServer):
             try:
                 yield proxy
             finally:
+                proxy.ended.set()
                 proxy.shutdown()
                 thread.join()
 
@@ -79,4 +81,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        while self.server.trickling and not self.server.ended.wait(0.1):
+            self.wfile.write(b"x")
+            self.wfile.flush()
         self.wfile.write(body)

@@ -119,8 +119,7 @@ def test_a_call_that_hangs_holds_no_place_in_the_pool(store: Stalling, gate: thr
     with open_reading(store, threads=2, ahead_limit=1) as reading:
         learn(reading)
         for start in range(0, 5 << 20, 1 << 20):
-            for _ in range(40):
-                reading.fetcher._hedging._allowance.earn()
+            reading.fetcher._hedging._allowance.earn(40)
             assert ask(reading, start).get(timeout=20).failure is None
         assert hedged(reading) == 5
         gate.set()
@@ -219,6 +218,27 @@ def test_an_outage_is_not_asked_twice_as_much(store: Stalling, gate: threading.E
         gate.set()
         assert all(each.get(timeout=20).failure is None for each in landed)
         until(lambda: nothing_is_out(reading), what="the end of all calls")
+
+
+@pytest.mark.parametrize("calls", [1, 2])
+def test_a_store_that_never_comes_back_holds_neither_reader_nor_pool_and_keeps_its_memory(
+    store: Stalling, gate: threading.Event, calls: int
+) -> None:
+    store.script = [lambda: gate.wait(30)] * 2
+    with open_reading(store, threads=2, ahead_limit=1, deadline_s=0.5) as reading:
+        if calls == 2:
+            learn(reading)
+        before, kept = workers(reading), reading.cache.memory.status().used_bytes
+        landed = ask(reading)
+        assert isinstance(landed.get(timeout=20).failure, StoreUnreachableError)
+        assert (store.met, hedged(reading)) == ({0: calls}, calls - 1)
+        assert reading.cache.memory.status().used_bytes == kept + 16 * KIB
+        for number in range(4):  # the pool has its two threads
+            assert len(reading.read(file_of(f"after {number}", 100), 0, 100)) == 100
+        gate.set()
+        until(lambda: nothing_is_out(reading), what="the end of the calls")
+        until(lambda: workers(reading) == before, what="the end of their threads")
+        assert landed.empty()
 
 
 class Timed(FakeStore):

@@ -22,7 +22,7 @@ def test_slow_is_what_lies_above_nearly_all_of_the_last_attempts(times_s: list[f
         return
     assert slow_s is not None
     assert slow_s >= FLOOR_S
-    seen = times_s[: len(times_s) // 16 * 16][-KEPT:]  # learnt at every sixteenth
+    seen = times_s[: len(times_s) // 32 * 32][-KEPT:]  # learnt at every thirty-second
     above = sum(each > slow_s for each in seen)
     assert above <= len(seen) * 0.01
     assert slow_s == FLOOR_S or slow_s in seen
@@ -63,8 +63,7 @@ class Allowances(RuleBasedStateMachine):
     @rule(count=st.integers(1, 50))
     def request(self, count: int) -> None:
         self.requests += count
-        for _ in range(count):
-            self.allowance.earn()
+        self.allowance.earn(count)
 
     @rule(size=st.one_of(st.integers(1, 4 * MIB), st.integers(1, 2 * ROOM_BYTES)))
     def take(self, size: int) -> None:
@@ -95,7 +94,6 @@ TestAllowances = Allowances.TestCase
 def test_there_are_never_more_than_the_threads() -> None:
     allowance = Allowance()
     for _ in range(THREADS + 10):
-        for _ in range(20):
-            allowance.earn()
+        allowance.earn(20)
         allowance.take(1)
     assert allowance.out == THREADS

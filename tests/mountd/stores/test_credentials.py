@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mountd.errors import AccessDeniedError, BadInputError, NotFoundError
@@ -16,6 +16,7 @@ CONNECTION = f"DefaultEndpointsProtocol=https;AccountName=acct;AccountKey={KEY};
 
 @given(st.sampled_from(get_args(Kind)), st.text(min_size=12))
 def test_no_rendering_shows_the_secret_and_json_keeps_it(kind: Kind, secret: str) -> None:
+    assume(secret not in repr(Credential(kind)))  # hypothesis tries words of our own source, such as the kinds' names
     credential = Credential(kind, secret)
     for rendering in (repr(credential), str(credential), f"{credential}", f"{[credential]}"):
         assert secret not in rendering

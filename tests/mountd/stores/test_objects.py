@@ -20,7 +20,7 @@ from mountd.errors import (
     StoreUnreachableError,
 )
 from mountd.stores import objects, registry
-from mountd.stores.base import ObjectInfo, RangeReader, normal_etag
+from mountd.stores.base import ObjectInfo, RangeReader, TimedReader, Within, normal_etag
 from mountd.stores.credentials import Credential
 from tests.support.azurite import KEY, Azurite
 from tests.support.content import content
@@ -87,6 +87,21 @@ def test_a_stall_is_given_up_early_enough_for_another_attempt(server: HttpServer
     server.put("/x", DATA, etag='"1"')
     server.faults.append(Fault("stall"))
     assert bytes(web(server, deadline_s=4).read("x", 0, 10, "1")) == DATA[:10]
+
+
+def test_an_attempt_ends_when_it_was_told_to_and_the_next_one_is_timed(server: HttpServer) -> None:
+    server.put("/x", DATA, etag='"1"')
+    server.faults.append(Fault("stall"))
+    reader, took_s = web(server, deadline_s=40), list[float]()
+    assert isinstance(reader, TimedReader)
+    start_s = time.monotonic()
+    data = reader.read_within("x", 0, 10, "1", Within(30, attempt_s=1, took=took_s.append))
+    assert bytes(data) == DATA[:10]
+    assert time.monotonic() - start_s < 8  # and not the ten that the store would wait by itself
+    assert len(took_s) == 1
+    assert took_s[0] < time.monotonic() - start_s - 0.5
+    with pytest.raises(StoreUnreachableError, match="of 0 s"):
+        reader.read_within("x", 0, 10, "1", Within(0))
 
 
 @pytest.mark.parametrize("path_style", [True, False])

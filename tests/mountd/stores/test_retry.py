@@ -49,6 +49,30 @@ def test_what_is_final_is_raised_at_once() -> None:
     assert world.pauses_s == []
 
 
+def test_an_attempt_that_ran_out_of_time_gives_the_next_one_twice_as_much() -> None:
+    world, limits_s, took_s = World(), list[float](), list[float]()
+    reasons = iter([NO_ANSWER, "HTTP 503", NO_ANSWER])
+
+    def attempt(limit_s: float) -> str:
+        limits_s.append(limit_s)
+        world.now_s += 3
+        if reason := next(reasons, ""):
+            raise TransientError(reason)
+        return "bytes"
+
+    deadline = Deadline(60, world.clock)
+    retry(
+        "x",
+        attempt,
+        deadline,
+        attempt_limit_s=5,
+        sleep=world.sleep,
+        draw=lambda: 0,
+        took=lambda s: took_s.append(round(s)),
+    )
+    assert (limits_s, took_s) == ([5, 10, 10, 20], [3])
+
+
 @given(
     deadline_s=st.floats(0.2, 100),
     attempt_s=st.floats(0, 50),
