@@ -11,7 +11,7 @@ SHELL := /bin/bash
 
 STORE ?= local
 MODE ?= mount
-SOAK_MINUTES ?= 30
+SOAK_MINUTES ?= 10
 AZURITE_VERSION := 3.35.0
 
 BIN := .venv/bin
@@ -55,8 +55,8 @@ test-full: $(INSTALLED) $(LIBFUSE) $(AZURITE) $(TOOLS) $(BENCH) ## the long test
 	echo "test-full: pytest"
 	$(REQUIRE_FUSE) $(BIN)/pytest -q -m full
 
-soak: $(INSTALLED) ## random reads of damaged caches for SOAK_MINUTES=30
-	$(REQUIRE_FUSE) SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/pytest -q -k soak tests/mountd/test_storm.py
+soak: $(INSTALLED) ## checked reads under every injector for SOAK_MINUTES=10
+	$(BIN)/python -m tests.soak --minutes $(SOAK_MINUTES) --json .venv/soak.json
 
 demo: $(INSTALLED) $(if $(filter azurite,$(STORE)),$(AZURITE)) ## train on a mounted dataset; STORE=azurite, MODE=download
 	$(BIN)/python examples/digits/demo.py --store $(STORE) --mode $(MODE)

@@ -1,7 +1,7 @@
 """For callers of a mount: may one be made, make it, ask it, end it, clean up after it.
 
-`start` executes a worker and returns when the mount answers; see `contract` for how the two speak. Everything else works on
-the records of this user's mounts, whoever made them. Nothing here touches a mount point that may hang.
+`start` executes a supervisor and returns when the mount answers; see `contract.starting` for how the two speak. Everything
+else works on the records of this user's mounts, whoever made them. Nothing here touches a mount point that may hang.
 
 Works everywhere as an import; where there is no FUSE, `why_no_fuse` says so and `start` raises what it says.
 """
@@ -11,23 +11,19 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from mountd import contract, errors, processes, records
-from mountd.contract import Order
+from mountd import clearing, config, errors, records
+from mountd.clearing import detach, sweep
+from mountd.contract import starting
+from mountd.contract.starting import Order
 from mountd.errors import DefectError, FuseUnavailableError, MountdError, MountPointError, NotFoundError
 from mountd.fuse import mounting
 from mountd.processes import ProcessId
-from mountd.records import MountRecord
+from mountd.records import LostError, MountRecord
 from mountd.stores.credentials import SECRET_VARIABLES, Credential
-
-try:
-    import fcntl
-except ImportError:  # not on this platform, which has no mounts either
-    fcntl = None  # type: ignore[assignment]  # mypy checks for Linux
 
 if TYPE_CHECKING:
     from array import array
@@ -35,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Mount",
     "MountRecord",
+    "become",
     "detach",
     "mounts",
     "plan",
@@ -42,13 +39,15 @@ __all__ = [
     "status",
     "stop",
     "sweep",
+    "upgrade",
     "warm",
     "why_no_fuse",
 ]
 
 _WARM_TIMEOUT_S = 120.0  # between two steps: longer than one read's deadline
 _STATUS_TIMEOUT_S = 10.0
-_END_TIMEOUT_S = 10.0
+_END_TIMEOUT_S = 15.0
+_UPGRADE_TIMEOUT_S = 90.0
 
 
 def why_no_fuse(driver: str = "native") -> str | None:
@@ -59,7 +58,7 @@ def why_no_fuse(driver: str = "native") -> str | None:
 class Mount:
     """A mount that this process made; leaving the context ends it.
 
-    `fileno` is readable when the worker has ended: select on it to notice.
+    `fileno` is readable when the supervisor has ended: select on it to notice. Workers come and go; it minds them.
     """
 
     def __init__(self, mountpoint: Path, process: subprocess.Popen[bytes], channel: socket.socket) -> None:
@@ -67,15 +66,15 @@ class Mount:
 
     @property
     def pid(self) -> int:
-        """The worker's process id."""
+        """The supervisor's process id."""
         return self._process.pid
 
     def fileno(self) -> int:
-        """The worker's lifeline: at its end when the worker is."""
+        """The supervisor's lifeline: at its end when the supervisor is."""
         return self._channel.fileno()
 
     def wait(self) -> int:
-        """Wait for the end of the worker; its exit code, negative for a signal."""
+        """Wait for the end of the supervisor; its exit code, negative for a signal."""
         return self._process.wait()
 
     def status(self) -> dict[str, Any]:
@@ -83,7 +82,7 @@ class Mount:
         return status(self.mountpoint)
 
     def stop(self, timeout_s: float = 30) -> None:
-        """End the mount: wait up to `timeout_s` for it to be idle, then detach it. A dead worker's mount is detached."""
+        """End the mount: wait up to `timeout_s` for it to be idle, then detach it. A dead mount is detached."""
         try:
             stop(self.mountpoint, timeout_s=timeout_s)
         except MountdError:
@@ -96,12 +95,12 @@ class Mount:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        detach(self.mountpoint)
+        clearing.detach(self.mountpoint)
 
     def release(self) -> None:
-        """Let the worker go on alone; this object is of no more use."""
+        """Let the mount go on alone; this object is of no more use."""
         self._channel.close()
-        self._process.returncode = 0  # the worker is nobody's child from now on; Popen must not warn of it
+        self._process.returncode = 0  # the supervisor is nobody's child from now on; Popen must not warn of it
 
     def __enter__(self) -> Self:
         return self
@@ -133,14 +132,11 @@ def start(
         MountPointError: this mount point cannot be used.
         MountdError: as the manifest, stores and settings raise it.
     """
-    reason = why_no_fuse((settings or {}).get("driver", "native"))
-    if reason is not None:
-        raise FuseUnavailableError(f"{mountpoint}: cannot mount: {reason}; or download, which needs no FUSE")
     order = Order(
         manifest=Path(manifest).absolute(),
         mountpoint=mounting.resolve(mountpoint),
         source=source,
-        settings=settings or {},
+        settings=config.texts(config.load(settings or {}).settings),  # in full: every process of the mount goes by them
         credentials=credentials or {},
         lifeline=lifeline,
         mark=mark,
@@ -148,7 +144,13 @@ def start(
         owns_manifest=owns_manifest,
         log_level=log_level,
     )
-    channel, process = _execute(inherit_errors=lifeline)
+    return start_order(order, timeout_s)
+
+
+def start_order(order: Order, timeout_s: float = 30) -> Mount:
+    """As `start`, of an order."""
+    refuse_without_fuse(order)
+    channel, process = _execute(inherit_errors=order.lifeline)
     try:
         channel.settimeout(timeout_s)
         _hand_over(channel, order, timeout_s)
@@ -158,18 +160,48 @@ def start(
         process.wait()
         channel.close()
         if not isinstance(error, MountdError) or isinstance(error, DefectError):
-            detach(order.mountpoint)  # what the worker told of, it has undone; what killed it, it has not
+            clearing.detach(order.mountpoint)  # what the supervisor told of, it has undone; what killed it, it has not
         raise
     return Mount(order.mountpoint, process, channel)
 
 
+def become(order: Order) -> NoReturn:
+    """Let this very process become the supervisor of a mount in the foreground; it leaves with its exit code.
+
+    Raises:
+        FuseUnavailableError: no mount can be made here.
+        OSError: it cannot be executed.
+    """
+    refuse_without_fuse(order)
+    ours, theirs = socket.socketpair()
+    starting.send_order(ours, order)  # it waits in the socket
+    theirs.set_inheritable(True)
+    for name in SECRET_VARIABLES:
+        os.environ.pop(name, None)
+    command = _command(theirs.fileno(), "--foreground")
+    os.execv(command[0], command)  # noqa: S606  # becoming it is the point
+
+
+def refuse_without_fuse(order: Order) -> None:
+    """See that this mount can be made.
+
+    Raises:
+        FuseUnavailableError: no mount can be made here, by its driver.
+    """
+    reason = why_no_fuse(order.driver)
+    if reason is not None:
+        raise FuseUnavailableError(f"{order.mountpoint}: cannot mount: {reason}; or download, which needs no FUSE")
+
+
 def _hand_over(channel: socket.socket, order: Order, timeout_s: float) -> None:
-    """Give the worker its order and wait until the mount answers."""
+    """Give the supervisor its order and wait until the mount answers."""
     try:
-        contract.send_order(channel, order)
-        contract.receive_answer(channel)
+        starting.send_order(channel, order)
+        starting.receive_answer(channel)
     except EOFError:
-        raise DefectError(f"{order.mountpoint}: the worker died before it was ready; --foreground shows why") from None
+        raise DefectError(
+            f"{order.mountpoint}: the supervisor died before it was ready; --foreground shows why"
+        ) from None
     except OSError as error:
         what = f"{order.mountpoint}: no mount within {timeout_s:g} s"
         raise DefectError(f"{what} ({error}); is the machine overloaded?") from error
@@ -185,15 +217,15 @@ def status(mountpoint: Path) -> dict[str, Any]:
 
     Raises:
         NotFoundError: no mount of Moorage is there.
-        MountPointError: the mount is dead, or its worker does not answer.
+        MountPointError: the mount is dead, or its supervisor does not answer.
     """
     path = mounting.resolve(mountpoint)
     try:
         return records.ask(path, {"do": "status"}, _STATUS_TIMEOUT_S)
     except NotFoundError:
-        if _is_ours(path):
+        if clearing.is_ours(path):
             raise MountPointError(
-                f"{path}: a dead mount, its worker is gone; clean it up: mountd unmount {path}"
+                f"{path}: a dead mount, its supervisor is gone; clean it up: mountd unmount {path}"
             ) from None
         raise
 
@@ -205,11 +237,15 @@ def plan(mountpoint: Path, order: "array[int]", digest: str) -> None:
         NotFoundError: no mount of Moorage is there.
         BadInputError: the plan is for another dataset, or too long.
     """
-    with contextlib.closing(_sealed(order)) as sealed:
+    from mountd.contract.serving import sealed  # late: this module is imported where there are no memfds, too
+
+    descriptor = sealed("plan", order.tobytes())
+    try:
         request = {"do": "plan", "digest": digest}
-        records.ask(
-            mounting.resolve(mountpoint), request, _STATUS_TIMEOUT_S, name="plan", descriptors=[sealed.fileno()]
-        )
+        path = mounting.resolve(mountpoint)
+        records.ask(path, request, _STATUS_TIMEOUT_S, name="plan", descriptors=[descriptor])
+    finally:
+        os.close(descriptor)
 
 
 def warm(mountpoint: Path, paths: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
@@ -223,34 +259,42 @@ def warm(mountpoint: Path, paths: Sequence[str] = ()) -> Iterator[dict[str, Any]
         MountPointError: the mount ended meanwhile.
         MountdError: the first failure, after everything else was brought.
     """
-    request = {"do": "warm", "paths": list(paths)}
-    for step in records.converse(mounting.resolve(mountpoint), request, _WARM_TIMEOUT_S):
-        yield step
-        if step.get("done"):
-            if failure := step["failure"]:
-                raise getattr(errors, failure["error"], DefectError)(failure["message"])
-            return
+    request, path = {"do": "warm", "paths": list(paths)}, mounting.resolve(mountpoint)
+    while True:
+        with contextlib.suppress(LostError):
+            for step in records.converse(path, request, _WARM_TIMEOUT_S):
+                yield step
+                if step.get("done"):
+                    if failure := step["failure"]:
+                        raise getattr(errors, failure["error"], DefectError)(failure["message"])
+                    return
+        record = records.find(path)
+        if record is None or not record.alive:
+            break
+        # The worker died. The next one begins anew, and what is on the disk is not brought again.
     raise MountPointError(f"{mountpoint}: the mount ended before all was in the cache; mount and warm again")
 
 
-def _sealed(order: "array[int]") -> BinaryIO:
-    descriptor = os.memfd_create("plan", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    stream = os.fdopen(descriptor, "r+b")
-    stream.write(order.tobytes())
-    stream.flush()
-    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
-    return stream
+def upgrade(mountpoint: Path, executable: str = sys.executable) -> int:
+    """Have the code that the Python `executable` finds take over the mount, without a failed read; the new worker's pid.
+
+    Raises:
+        NotFoundError: no mount of Moorage is there.
+        MountdError: the new code cannot serve it; the old goes on.
+    """
+    path = mounting.resolve(mountpoint)
+    return int(records.ask(path, {"do": "upgrade", "executable": executable}, _UPGRADE_TIMEOUT_S)["worker_pid"])
 
 
 def stop(mountpoint: Path, *, force: bool = False, timeout_s: float = 30) -> bool:
     """End the mount at `mountpoint`; True if it was in use and had to be detached.
 
-    Waits up to `timeout_s` for the mount to be idle. Then it is detached: readers keep what they have open and the worker
-    serves them to the end, unless `force`, which ends the worker too. A dead mount is detached.
+    Waits up to `timeout_s` for the mount to be idle. Then it is detached: readers keep what they have open and are
+    served to the end, unless `force`. A dead mount is detached.
 
     Raises:
         NotFoundError: no mount of Moorage is there.
-        MountPointError: the worker lives and does not answer (not with `force`).
+        MountPointError: the supervisor lives and does not answer (not with `force`).
     """
     path = mounting.resolve(mountpoint)
     record = records.find(path)
@@ -258,7 +302,7 @@ def stop(mountpoint: Path, *, force: bool = False, timeout_s: float = 30) -> boo
         request = {"do": "stop", "timeout_s": 0 if force else timeout_s, "force": force}
         answer = records.ask(path, request, timeout_s + _STATUS_TIMEOUT_S)
     except NotFoundError:
-        if record is None and not _is_ours(path):
+        if record is None and not clearing.is_ours(path):
             raise
         _clear(path, record, force=force)
         return False
@@ -268,62 +312,20 @@ def stop(mountpoint: Path, *, force: bool = False, timeout_s: float = 30) -> boo
         _clear(path, record, force=True)
         return True
     if record is not None and (force or not answer.get("busy")):
-        _wait_for_end(record.worker)
+        clearing.wait_for_end(record.supervisor)
     return bool(answer.get("busy"))
 
 
 def _clear(path: Path, record: MountRecord | None, *, force: bool) -> None:
-    """Detach the mount of a worker that is dead, is dying, or (with `force`) is to be killed."""
+    """Detach the mount of a supervisor that is dead, is dying, or (with `force`) is to be killed."""
     if record is not None:
         if force:
-            record.worker.kill()
-        if not _wait_for_end(record.worker):
-            raise MountPointError(f"{path}: its worker (process {record.pid}) lives and does not answer; use --force")
-    detach(path)
-
-
-def detach(mountpoint: Path) -> None:
-    """Take a dead mount off `mountpoint` and forget its record; a living one, and no mount at all, are left alone."""
-    path = mounting.resolve(mountpoint)
-    claim = _claim_of_the_dead(path)
-    if claim is not None:
-        with claim:
-            if _is_ours(path):
-                mounting.unmount(path, lazy=True)
-
-
-def _claim_of_the_dead(path: Path) -> records.Claim | None:
-    """The claim of a mount point whose worker is dead; None if somebody lives there, or mounts there at this moment."""
-    end = time.monotonic() + _END_TIMEOUT_S
-    while (record := records.find(path)) is None or not record.alive:
-        try:
-            return records.Claim(path)
-        except MountPointError:
-            if record is None or time.monotonic() > end:
-                return None
-            time.sleep(0.01)  # a killed process counts as dead a moment before all of its threads have let go
-    return None
-
-
-def sweep() -> list[str]:
-    """Clean up after owners and workers that died: return what was done, a line each.
-
-    A mount whose owner is dead is ended, and so is every process of this user that carries its mark; a mount whose worker
-    is dead is detached.
-    """
-    done: list[str] = []
-    for record in records.every():
-        orphaned = record.owner is not None and not record.owner.is_alive()
-        if orphaned and record.mark:
-            done += [
-                f"ended process {each.pid} of {record.mark}" for each in processes.with_mark(record.mark) if each.kill()
-            ]
-        if orphaned and record.worker.kill():
-            _wait_for_end(record.worker)
-        if not record.alive:
-            detach(record.mountpoint)
-            done.append(f"detached the dead mount {record.mountpoint}")
-    return done
+            record.kill()
+        if not clearing.wait_for_end(record.supervisor):
+            raise MountPointError(
+                f"{path}: its supervisor (process {record.pid}) lives and does not answer; use --force"
+            )
+    clearing.detach(path)
 
 
 def _execute(*, inherit_errors: bool) -> tuple[socket.socket, subprocess.Popen[bytes]]:
@@ -331,7 +333,7 @@ def _execute(*, inherit_errors: bool) -> tuple[socket.socket, subprocess.Popen[b
     with theirs:
         environment = {name: value for name, value in os.environ.items() if name not in SECRET_VARIABLES}
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "mountd.daemon", str(theirs.fileno())],
+            _command(theirs.fileno()),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=None if inherit_errors else subprocess.DEVNULL,
@@ -342,15 +344,5 @@ def _execute(*, inherit_errors: bool) -> tuple[socket.socket, subprocess.Popen[b
     return ours, process
 
 
-def _is_ours(path: Path) -> bool:
-    entry = mounting.find(path)
-    return entry is not None and entry.fs_type == mounting.FS_TYPE
-
-
-def _wait_for_end(worker: ProcessId) -> bool:
-    end = time.monotonic() + _END_TIMEOUT_S
-    while worker.is_alive():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.01)  # not our child, so there is nothing to wait on
-    return True
+def _command(channel: int, *flags: str) -> list[str]:
+    return [sys.executable, "-P", "-m", "mountd.supervisor", *flags, str(channel)]

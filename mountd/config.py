@@ -10,16 +10,18 @@ nearest name; nothing here opens, makes or locks anything.
 
 import difflib
 import os
-import re
 import shutil
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar, cast
+from typing import Any, Final, Literal, TypeVar
 
+from mountd import parsing
+from mountd.cgroup import cgroup_limit
 from mountd.errors import BadInputError, NotFoundError
-from mountd.units import format_duration, format_size, parse_duration, parse_size
+from mountd.log import LogFormat
+from mountd.units import format_duration, format_size
 
 CacheMode = Literal["auto", "always", "off"]
 DriverName = Literal["native", "pyfuse3"]
@@ -47,6 +49,10 @@ class Settings:
     read_ahead_bytes: int
     allow_other: bool
     driver: DriverName
+    metrics_port: int | None
+    metrics_file: Path | None
+    log_format: LogFormat
+    verify_wire: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,53 +204,9 @@ def _parsed(field: Field, text: str, origin: str) -> Any:
 
 
 def _exact(value: object) -> str:
+    if value is None:
+        return parsing.OFF
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _size(least: int, most: int = 1 << 60) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        size = parse_size(text)
-        if not least <= size <= most:
-            limits = f"between {format_size(least)} and {format_size(most)}"
-            raise BadInputError(f"{text!r} is {format_size(size)}, and must be {limits}")
-        return size
-
-    return parse
-
-
-def _deadline(text: str) -> float:
-    seconds = parse_duration(text)
-    if not 1 <= seconds <= 86400:
-        raise BadInputError(f"{text!r} is {format_duration(seconds)}, and must be between 1s and 24h")
-    return seconds
-
-
-def _folder(text: str) -> Path:
-    if not text.strip("\0 "):
-        raise BadInputError(f"{text!r} is not a folder; write the whole path")
-    try:
-        return Path(text).expanduser().absolute()  # a worker runs in `/`, so a relative path is settled here
-    except (RuntimeError, ValueError):
-        raise BadInputError(f"{text!r} is not a folder that can be found; write the whole path") from None
-
-
-def _mode(text: str) -> CacheMode:
-    if text not in {"auto", "always", "off"}:
-        raise BadInputError(f"{text!r} is none of auto, always, off")
-    return cast("CacheMode", text)
-
-
-def _driver(text: str) -> DriverName:
-    if text not in {"native", "pyfuse3"}:
-        raise BadInputError(f"{text!r} is neither native nor pyfuse3")
-    return cast("DriverName", text)
-
-
-def _truth(text: str) -> bool:
-    known = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
-    if text.lower() not in known:
-        raise BadInputError(f"{text!r} is neither true nor false")
-    return known[text.lower()]
 
 
 def _default_cache_dir(environ: Mapping[str, str], _: Mapping[str, Any]) -> Path:
@@ -286,52 +248,13 @@ def _default_memory(_: Mapping[str, str], __: Mapping[str, Any]) -> int:
     return _MEMORY if limit is None else max(_LEAST_MEMORY, min(_MEMORY, limit // 4))
 
 
-def cgroup_limit(proc: Path = Path("/proc/self")) -> int | None:
-    """The smallest memory limit, in bytes, of this process's cgroups and their ancestors; None where there is none."""
-    try:
-        groups, mounts = (
-            os.fsdecode((proc / name).read_bytes()).rstrip("\n").split("\n") for name in ("cgroup", "mountinfo")
-        )
-    except OSError:
-        return None
-    limits: list[int] = []
-    for line in groups:
-        _, controllers, path = line.split(":", 2)
-        if not controllers:
-            limits += _limits(mounts, "cgroup2", "", path, "memory.max")
-        elif "memory" in controllers.split(","):
-            limits += _limits(mounts, "cgroup", "memory", path, "memory.limit_in_bytes")
-    return min(limits, default=None)
-
-
-def _limits(mounts: list[str], kind: str, controller: str, path: str, file: str) -> Iterator[int]:
-    """Yield the limits from the group `path` up to where its hierarchy is mounted."""
-    for line in mounts:
-        left, _, right = line.partition(" - ")
-        root, mountpoint = (_unescape(each) for each in left.split(" ")[3:5])
-        file_system, _, options = right.split(" ", 2)
-        if file_system != kind or (controller and controller not in options.split(" ")[-1].split(",")):
-            continue
-        # In a container the path may be the host's, of which only the part below the mount's root can be seen.
-        below = path.removeprefix(root.rstrip("/")) if path.startswith(root) else ""
-        folder = Path(mountpoint, *(name for name in below.split("/") if name not in {"", ".."}))
-        for each in (folder, *folder.parents[: len(folder.parts) - len(Path(mountpoint).parts)]):
-            text = (each / file).read_text().strip() if (each / file).is_file() else "max"
-            if text.isdigit():
-                yield int(text)
-
-
-def _unescape(text: str) -> str:
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
-
-
 FIELDS: Final = (
-    Field("cache_dir", "cache_dir", "Folder of the cache.", _folder, str, _default_cache_dir, "DIR"),
+    Field("cache_dir", "cache_dir", "Folder of the cache.", parsing.folder, str, _default_cache_dir, "DIR"),
     Field(
         "cache_size",
         "cache_size_bytes",
         "Most that the cache may hold on disk; without it half of what is free, at most 200 GiB.",
-        _size(0),
+        parsing.size(0),
         format_size,
         _default_cache_size,
         "SIZE",
@@ -340,7 +263,7 @@ FIELDS: Final = (
         "memory",
         "memory_bytes",
         "Most memory for data on its way; without it 256 MiB or a quarter of the container's limit.",
-        _size(_LEAST_MEMORY),
+        parsing.size(_LEAST_MEMORY),
         format_size,
         _default_memory,
         "SIZE",
@@ -349,7 +272,7 @@ FIELDS: Final = (
         "cache",
         "cache",
         "What is cached: auto (all but local folders), always, off.",
-        _mode,
+        parsing.choice(CacheMode),
         str,
         lambda _, __: "auto",
         "auto|always|off",
@@ -358,7 +281,7 @@ FIELDS: Final = (
         "read_deadline",
         "read_deadline_s",
         "Longest that one read may take, all attempts together; then the reader gets an error. Without it 60s.",
-        _deadline,
+        parsing.deadline,
         format_duration,
         lambda _, __: 60.0,
         "TIME",
@@ -367,19 +290,54 @@ FIELDS: Final = (
         "read_ahead",
         "read_ahead_bytes",
         "The kernel's read-ahead on the mount (set by root only). Without it 128KiB.",
-        _size(4 * _KIB, 64 * _MIB),
+        parsing.size(4 * _KIB, 64 * _MIB),
         format_size,
         lambda _, __: 128 * _KIB,
         "SIZE",
     ),
-    Field("allow_other", "allow_other", "Let other users read the mount.", _truth, _exact, lambda _, __: False),
+    Field("allow_other", "allow_other", "Let other users read the mount.", parsing.truth, _exact, lambda _, __: False),
     Field(
         "driver",
         "driver",
         "What speaks FUSE: native, or pyfuse3, the slower fallback on libfuse (pip install 'moorage[fuse]').",
-        _driver,
+        parsing.choice(DriverName),
         str,
         lambda _, __: "native",
         "native|pyfuse3",
+    ),
+    Field(
+        "metrics_port",
+        "metrics_port",
+        "Tell metrics to Prometheus at http://127.0.0.1:PORT/metrics; without it off.",
+        parsing.port,
+        _exact,
+        lambda _, __: None,
+        "PORT",
+    ),
+    Field(
+        "metrics_file",
+        "metrics_file",
+        "Write metrics every 15 s to this file (NAME.prom), for the textfile collector of node_exporter; without it off.",
+        parsing.file,
+        _exact,
+        lambda _, __: None,
+        "FILE",
+    ),
+    Field(
+        "log_format",
+        "log_format",
+        "Form of the log; auto is the journal's where stderr is the journal, else text.",
+        parsing.choice(LogFormat),
+        str,
+        lambda _, __: "auto",
+        "auto|text|json|journal",
+    ),
+    Field(
+        "verify_wire",
+        "verify_wire",
+        "Compare every range of an Azure blob with its MD5 as it comes; slower, at most 4MiB a request.",
+        parsing.truth,
+        _exact,
+        lambda _, __: False,
     ),
 )

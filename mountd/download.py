@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -94,11 +95,12 @@ def download(
     threads: int = THREADS,
     progress: Progress | None = None,
     deadline_s: float = 60,
+    verify_wire: bool = False,
 ) -> Downloaded:
     """Bring every file of `manifest` into the folder `target`, which is made if need be.
 
     `credentials` go by the URLs of the manifest's sources. `progress` gets (bytes there, bytes in all). Each read of a
-    store ends within `deadline_s`.
+    store ends within `deadline_s`. `verify_wire`: each range is compared with its MD5 as it comes, where the store has one.
 
     Raises:
         DestinationExistsError: another file is in the way and `overwrite` is False; nothing was written.
@@ -107,13 +109,14 @@ def download(
     """
     begin = time.monotonic()
     with Manifest.open(manifest) as opened, _translated(target):
+        if verify_wire:
+            registry.require_verifiable(opened.sources)
         root = _usable(target, opened.sources)
         record = _Record(root)
         survey = _surveyed(opened, root, record, overwrite=overwrite)
         _require_space(root, opened.size_bytes - survey.there_bytes)
-        readers = [
-            registry.open_reader(url, (credentials or {}).get(url), deadline_s=deadline_s) for url in opened.sources
-        ]
+        open_reader = partial(registry.open_reader, deadline_s=deadline_s, verified=verify_wire)
+        readers = [open_reader(url, (credentials or {}).get(url)) for url in opened.sources]
         root.mkdir(parents=True, exist_ok=True)
         record.write(opened.digest, survey.replaced.values())
         fetched = _fetch_all(opened, root, survey, readers, threads, progress)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PROC = Path("/proc")
+_BOOT = Path("sys/kernel/random/boot_id")
 _STATE, _START_TIME = 0, 19  # positions in /proc/PID/stat after the command's closing parenthesis
 
 
@@ -41,6 +42,14 @@ class ProcessId:
         except ProcessLookupError:
             return False
         return True
+
+
+def boot_id() -> str:
+    """What names this run of the machine; empty where there is no /proc."""
+    try:
+        return (_PROC / _BOOT).read_text().strip()
+    except OSError:
+        return ""
 
 
 def with_mark(mark: str) -> Iterator[ProcessId]:

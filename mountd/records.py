@@ -1,13 +1,14 @@
 """What is mounted on this machine by this user: a folder for each mount, with a record and a control socket.
 
     <runtime folder>/mounts/<id>/record.json    who serves which mount point
-                                 control        the worker's socket: JSON lines, one request and one answer a connection
-                                 log            what the worker of a mount without an owner says (bounded)
+                                 control        the owner's socket: JSON lines, one request and one answer a connection
+                                 plan           the socket of those who may read the mount
+                                 log            what is said of a mount without an owner (bounded)
                    mounts/<id>.lock             held by whoever serves the mount point or takes a dead mount off it
 
 The runtime folder is /run/mountd for root, $XDG_RUNTIME_DIR/mountd for others. The id is a hash of the mount point, so that
-there is one record for each, found without a search. A record whose process is dead is a dead mount, found by the next who
-looks. Records hold no secret; the folder is the user's alone.
+there is one record for each, found without a search. A record whose supervisor is dead, or that was written before the
+machine started, is a dead mount, found by the next who looks. Records hold no secret; the folder is the user's alone.
 
 Invariant: only the holder of a mount point's `Claim` mounts there, detaches what is there, or touches its record.
 """
@@ -20,13 +21,13 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from mountd import errors
 from mountd.errors import BadInputError, DefectError, MountPointError, NotFoundError
-from mountd.processes import ProcessId
+from mountd.processes import ProcessId, boot_id
 
 try:
     import fcntl
@@ -34,28 +35,47 @@ except ImportError:  # not on this platform, which has no mounts either
     fcntl = None  # type: ignore[assignment]  # mypy checks for Linux
 
 _ANSWER_LIMIT_BYTES = 1 << 20
+_TRIES = 5
 _LONGEST_FOLDER = 107 - len("/mounts/0123456789abcdef/control")  # a socket's address has room for 107 bytes
+
+
+class LostError(MountPointError):
+    """Whoever was asked has died before he answered, or as he did."""
 
 
 @dataclass(frozen=True, slots=True)
 class MountRecord:
-    """One mount: who serves it, whose it is. `mark` is NAME=VALUE in the environment of its owner's processes."""
+    """One mount: its processes, whose it is. `mark` is NAME=VALUE in the environment of its owner's processes.
+
+    `manifest` is a file that goes with the mount; `boot` names the run of the machine that the process ids are of.
+    """
 
     mountpoint: Path
     source: str
+    supervisor: ProcessId
     worker: ProcessId
     mark: str = ""
     owner: ProcessId | None = None
+    manifest: Path | None = None
+    boot: str = field(default_factory=boot_id)
 
     @property
     def pid(self) -> int:
-        """The worker's process id."""
-        return self.worker.pid
+        """The supervisor's process id."""
+        return self.supervisor.pid
 
     @property
     def alive(self) -> bool:
-        """True if the worker runs."""
-        return self.worker.is_alive()
+        """True if the supervisor runs."""
+        return self.boot == boot_id() and self.supervisor.is_alive()
+
+    def kill(self) -> bool:
+        """End supervisor and worker at once; True if the supervisor was alive."""
+        if not self.alive:
+            return False
+        killed = self.supervisor.kill()  # the first, or it would replace the other
+        self.worker.kill()
+        return killed
 
 
 def runtime_folder() -> Path:
@@ -94,8 +114,8 @@ class Claim:
     A worker that serves on after its mount was detached has released its claim: what the next one keeps is not its own.
     """
 
-    def __init__(self, mountpoint: Path) -> None:
-        """Take the claim.
+    def __init__(self, mountpoint: Path, held: int | None = None) -> None:
+        """Take the claim; `held`: the descriptor of one that this process had before it executed itself anew.
 
         Raises:
             MountPointError: another process has it.
@@ -103,9 +123,13 @@ class Claim:
         self._mountpoint = mountpoint
         self._lock = folder_of(mountpoint).with_suffix(".lock")
         self._lock.parent.mkdir(mode=0o700, exist_ok=True)
-        self._descriptor: int | None = None
+        self._descriptor = held
         while self._descriptor is None:
             self._descriptor = self._try()
+
+    def fileno(self) -> int:
+        """The descriptor that holds it; -1 when it has been released."""
+        return -1 if self._descriptor is None else self._descriptor
 
     def release(self) -> None:
         """Forget the record and let others have the mount point; a second call does nothing."""
@@ -144,7 +168,7 @@ def write(record: MountRecord) -> Path:
     folder = folder_of(record.mountpoint)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     half = folder / "record.half"
-    half.write_text(json.dumps({**asdict(record), "mountpoint": os.fsdecode(record.mountpoint)}))
+    half.write_text(json.dumps(asdict(record), default=os.fsdecode))
     half.replace(folder / "record.json")
     return folder
 
@@ -177,9 +201,12 @@ def ask(
 
     Raises:
         NotFoundError: nobody serves this mount point.
-        MountPointError: the worker does not answer in time.
-        MountdError: what the worker says of the request.
+        MountPointError: the mount does not answer in time.
+        MountdError: what it says of the request.
     """
+    for _ in range(_TRIES):  # the worker may die with the request; the next one answers it as well
+        with contextlib.suppress(LostError):
+            return next(converse(mountpoint, request, timeout_s, name=name, descriptors=descriptors))
     return next(converse(mountpoint, request, timeout_s, name=name, descriptors=descriptors))
 
 
@@ -197,19 +224,20 @@ def converse(
         try:
             connection.connect(str(folder_of(mountpoint) / name))
             socket.send_fds(connection, [json.dumps(request).encode() + b"\n"], descriptors)
-            stream = connection.makefile("rb")
-            line = stream.readline(_ANSWER_LIMIT_BYTES)
-            while True:
-                yield _checked(dict(json.loads(line)))
-                if not (line := stream.readline(_ANSWER_LIMIT_BYTES)):
-                    return
+            with connection.makefile("rb") as stream:
+                line = stream.readline(_ANSWER_LIMIT_BYTES)
+                if not line:
+                    raise LostError(f"{mountpoint}: hung up before it answered; try again")
+                while line:
+                    yield _checked(dict(json.loads(line)))
+                    line = stream.readline(_ANSWER_LIMIT_BYTES)
         except (FileNotFoundError, ConnectionRefusedError):
             raise NotFoundError(f"{mountpoint}: no mount of Moorage; `mountd status` lists those there are") from None
+        except (ConnectionResetError, BrokenPipeError):
+            raise LostError(f"{mountpoint}: hung up before it answered; try again") from None
         except (OSError, ValueError) as error:
             said = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or "no answer"
-            raise MountPointError(
-                f"{mountpoint}: its worker does not answer ({said}); mountd unmount --force"
-            ) from error
+            raise MountPointError(f"{mountpoint}: it does not answer ({said}); mountd unmount --force") from error
 
 
 def _checked(answer: dict[str, Any]) -> dict[str, Any]:
@@ -222,9 +250,15 @@ def _checked(answer: dict[str, Any]) -> dict[str, Any]:
 def _read(folder: Path) -> MountRecord | None:
     try:
         told = json.loads((folder / "record.json").read_text())
-        owner = told["owner"] and ProcessId(**told["owner"])
         return MountRecord(
-            Path(told["mountpoint"]), told["source"], ProcessId(**told["worker"]), told["mark"], owner or None
+            Path(told["mountpoint"]),
+            told["source"],
+            ProcessId(**told["supervisor"]),
+            ProcessId(**told["worker"]),
+            told["mark"],
+            ProcessId(**told["owner"]) if told["owner"] else None,
+            Path(told["manifest"]) if told["manifest"] else None,
+            told["boot"],
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None  # being written, being removed, or no record

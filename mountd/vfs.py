@@ -72,7 +72,7 @@ class FileSystem:
             if entry.is_directory:
                 raise BadInputError(f"inode {inode}: a directory, which has no bytes to read")
             url, key = self._manifest.sources[entry.source], self._manifest.key(entry)
-            file = FileKey.of(url, inode, entry.source, key, entry.etag, entry.size)
+            file = FileKey.of(url, inode, entry.source, key, entry.etag, entry.size, entry.md5)
             with self._lock:
                 self._files[inode] = file
         return file
@@ -119,4 +119,12 @@ class FileSystem:
             known = self._complaints.get(file.inode) == kind
             self._complaints[file.inode] = kind
         if not known:
-            _LOG.warning("read failed: %s", error)
+            _LOG.warning("read failed: %s", error, extra={"path": self._path(file), "errno": error.errno})
+
+    def _path(self, file: FileKey) -> str:
+        try:
+            return self._manifest.path(self.entry(file.inode))
+        except (
+            MountdError
+        ):  # the manifest fails, perhaps for the same reason; in its store the file is called nearly the same
+            return file.key

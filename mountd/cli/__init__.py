@@ -1,10 +1,11 @@
 """The commands `mountd` and `mount.moorage`.
 
-    mounting.py   mount, unmount, status
+    mounting.py   mount, unmount, upgrade, status (health.py: status --check)
     data.py       freeze, verify, download
-    reading.py    warm, plan, top
+    reading.py    warm, plan
+    top.py        top
     cache.py      cache status, cache trim, cache clear
-    machine.py    doctor, config
+    machine.py    doctor (machine_checks.py, store_checks.py), config
     service.py    after-service, for units of systemd
     fstab.py      what mount(8) says to `mount.moorage`
 
@@ -24,9 +25,10 @@ from mountd.cli import fstab
 from mountd.cli.cache import cache
 from mountd.cli.data import download, freeze, verify
 from mountd.cli.machine import config, doctor
-from mountd.cli.mounting import mount, status, unmount
-from mountd.cli.reading import plan, top, warm
+from mountd.cli.mounting import mount, status, unmount, upgrade
+from mountd.cli.reading import plan, warm
 from mountd.cli.service import after_service
+from mountd.cli.top import top
 from mountd.errors import AccessDeniedError, BadInputError, DefectError, MountdError, NotFoundError
 
 INTERRUPTED = 130
@@ -42,7 +44,10 @@ def mountd(context: click.Context, *, debug: bool) -> None:
     log.open_log(context.obj, sys.stderr)
 
 
-_COMMANDS = (mount, unmount, status, top, warm, plan, freeze, verify, download, cache, doctor, config, after_service)
+_COMMANDS = (
+    *(mount, unmount, status, upgrade, top, warm, plan, freeze, verify, download, cache),
+    *(doctor, config, after_service),
+)
 for _command in _COMMANDS:
     mountd.add_command(_command)
 

@@ -95,32 +95,40 @@ def verify(manifest: Path) -> None:
 @click.argument("source")
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--overwrite", is_flag=True, help="Replace files in DIR that differ.")
+@click.option(
+    "--verify-wire",
+    is_flag=True,
+    help="Compare every range of an Azure blob with its MD5 as it comes. [environment: MOORAGE_VERIFY_WIRE]",
+)
 @credential_option
-def download(source: str, directory: Path, *, overwrite: bool, credential: Credential | None) -> None:
+def download(
+    source: str, directory: Path, *, overwrite: bool, verify_wire: bool, credential: Credential | None
+) -> None:
     """Put the files of SOURCE, a manifest or a URL, into DIR; a second call fetches only what lacks."""
     from mountd.dataset.manifest import Manifest, is_manifest
+    from mountd.download import download as run
 
     given = Path(source)
     ours = is_manifest(given)
-
-    manifest = given if ours else frozen_source(source, credential, load().settings)
+    settings = load({"verify_wire": "true"} if verify_wire else {}).settings
+    manifest = given if ours else frozen_source(source, credential, settings)
     try:
         with Manifest.open(manifest) as opened:
             credentials = dict.fromkeys(opened.sources, credential) if credential is not None else {}
             total_bytes = opened.size_bytes
-        _download(manifest, directory, credentials, total_bytes, overwrite=overwrite)
+        with filling("downloading", total_bytes) as progress:
+            done = run(
+                manifest,
+                directory,
+                credentials=credentials,
+                overwrite=overwrite,
+                progress=progress,
+                verify_wire=settings.verify_wire,
+            )
     finally:
         if not ours:
             manifest.unlink(missing_ok=True)
 
-
-def _download(
-    manifest: Path, directory: Path, credentials: dict[str, Credential], total_bytes: int, *, overwrite: bool
-) -> None:
-    from mountd.download import download as run
-
-    with filling("downloading", total_bytes) as progress:
-        done = run(manifest, directory, credentials=credentials, overwrite=overwrite, progress=progress)
     click.echo(
         f"{directory}: {done.files} files, {format_size(done.size_bytes)}; "
         f"fetched {format_size(done.fetched_bytes)} in {done.seconds:.1f} s"

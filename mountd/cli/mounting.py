@@ -1,21 +1,27 @@
-"""mount, unmount, status: the life of a mount, from the command line."""
+"""mount, unmount, status: the life of a mount, from the command line.
+
+A mount point is a plain `Path` among the arguments: click's own type for paths asks the file system about it, and a mount
+that hangs does not answer, not even to be ended.
+"""
 
 import json
 import os
-import selectors
-import signal
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from mountd import client, notify
+from mountd import client, log
 from mountd import config as settings
+from mountd.cli import health
 from mountd.cli.data import credential_option, frozen_source
-from mountd.client import Mount
+from mountd.contract.starting import Order
 from mountd.dataset.manifest import is_manifest
 from mountd.errors import MountPointError, NotFoundError
-from mountd.stores.credentials import Credential
+from mountd.fuse import mounting
+from mountd.processes import ProcessId
+from mountd.stores.credentials import SECRET_VARIABLES, Credential
 from mountd.units import format_size
 
 _STOP_WAIT_S = 10.0
@@ -23,7 +29,7 @@ _STOP_WAIT_S = 10.0
 
 @click.command()
 @click.argument("source")
-@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("directory", metavar="DIR", type=Path)
 @click.option("--foreground", is_flag=True, help="Stay, and end the mount on Ctrl-C or SIGTERM.")
 @click.option("--json", "as_json", is_flag=True, help="Print the status of the new mount as JSON.")
 @credential_option
@@ -46,36 +52,42 @@ def mount(
     https://ACCOUNT.blob.core.windows.net/CONTAINER/PREFIX/ and its path-style and wasbs:// forms.
     """
     loaded = settings.load(flags).settings
+    log.open_log(context.obj, sys.stderr, loaded.log_format)
+    if foreground:
+        _go_on(directory, source, credential, loaded, context.obj)
     given = Path(source)
     ours = is_manifest(given)
     reason = client.why_no_fuse(loaded.driver)
     if reason is None and not ours:
         given = frozen_source(source, credential, loaded)
     try:
-        mounted = client.start(
-            given,
-            directory,
+        order = Order(
+            manifest=given.absolute(),
+            mountpoint=mounting.resolve(directory),
             source=source,
             credentials=_credentials(given, credential) if reason is None else {},
             settings=settings.texts(loaded),
-            lifeline=foreground,
+            foreground=foreground,
+            print_status=foreground and as_json,
+            owner=ProcessId.of(os.getpid()),
             owns_manifest=not ours,
             log_level=context.obj,
         )
+        if foreground:
+            client.become(order)
+        mounted = client.start_order(order)
     except BaseException:  # Ctrl-C, too
         if reason is None and not ours:
             given.unlink(missing_ok=True)
         raise
     if as_json:
         click.echo(json.dumps(mounted.status(), indent=2))
-    if foreground:
-        return _stay(mounted)
     mounted.release()
     return 0
 
 
 @click.command()
-@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("directory", metavar="DIR", type=Path)
 @click.option(
     "--force",
     is_flag=True,
@@ -97,16 +109,64 @@ def unmount(directory: Path, *, force: bool) -> None:
 
 
 @click.command()
-@click.argument("directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
+@click.argument("directory", metavar="DIR", type=Path)
+def upgrade(directory: Path) -> None:
+    """Have the installed version take over the mount on DIR under its readers; also has one that gave up try again."""
+    worker = client.upgrade(directory)
+    click.echo(f"{directory}: worker {worker} has taken over")
+
+
+@click.command()
+@click.argument("directory", metavar="[DIR]", required=False, type=Path)
 @click.option("--json", "as_json", is_flag=True, help="Everything, for programs.")
-def status(directory: Path | None, *, as_json: bool) -> None:
+@click.option(
+    "--check", is_flag=True, help="Only whether it is healthy: exit 0, or the code of what is wrong, within 5 s."
+)
+def status(directory: Path | None, *, as_json: bool, check: bool) -> int:
     """What the mount on DIR does, or all mounts of this user."""
+    if check:
+        return health.check(directory, as_json=as_json)
     rows = [client.status(directory)] if directory else [_status_of(record) for record in client.mounts()]
     if as_json:
         click.echo(json.dumps(rows if directory is None else rows[0], indent=2))
-        return
+        return 0
     for row in rows:
         click.echo(_line(row))
+    return 0
+
+
+def _go_on(
+    directory: Path,
+    source: str,
+    credential: Credential | None,
+    loaded: settings.Settings,
+    log_level: str,
+) -> None:
+    """Become the supervisor of the mount that a service manager kept, if one did; another mount is let go."""
+    if "LISTEN_FDS" not in os.environ:
+        return
+    from mountd.supervisor import handing  # late: it cannot be imported where there are no mounts
+
+    kept = handing.kept()
+    if kept is None:
+        return
+    mountpoint = mounting.resolve(directory)
+    if (kept.mountpoint, kept.source) != (mountpoint, source) or not kept.manifest.exists():
+        kept.close()
+        return
+    order = Order(
+        manifest=kept.manifest,
+        mountpoint=mountpoint,
+        source=source,
+        credentials=_credentials(kept.manifest, credential),
+        settings=settings.texts(loaded),
+        foreground=True,
+        owns_manifest=kept.owns_manifest,
+        log_level=log_level,
+    )
+    for name in SECRET_VARIABLES:
+        os.environ.pop(name, None)
+    handing.execute(sys.executable, kept.handed(order))
 
 
 def _status_of(record: client.MountRecord) -> dict[str, Any]:
@@ -140,25 +200,3 @@ def _credentials(manifest: Path, credential: Credential | None) -> dict[str, Cre
 
     with Manifest.open(manifest) as opened:
         return dict.fromkeys(opened.sources, credential)
-
-
-def _stay(mounted: Mount) -> int:
-    """Wait for a signal or the end of the worker, and end the mount."""
-    reading, writing = os.pipe()
-    os.set_blocking(writing, False)
-    old = signal.set_wakeup_fd(writing)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
-    notify.ready(f"mounted on {mounted.mountpoint}")
-    with selectors.DefaultSelector() as selector:
-        selector.register(reading, selectors.EVENT_READ)
-        selector.register(mounted, selectors.EVENT_READ)
-        ready = {key.fileobj for key, _ in selector.select()}
-    signal.set_wakeup_fd(old)
-    notify.stopping()
-    code = 0 if reading in ready else mounted.wait()  # 0: somebody has unmounted it
-    mounted.stop(_STOP_WAIT_S)
-    if code:
-        how = f"by signal {-code}" if code < 0 else f"with code {code}"
-        raise MountPointError(f"{mounted.mountpoint}: the worker died ({how}), its log is above; mount again")
-    return 0

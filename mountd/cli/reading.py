@@ -1,40 +1,24 @@
-"""warm, plan, top: what will be read, and what is being read."""
+"""warm, plan: what will be read."""
 
-import math
 import os
 import stat
-import sys
-import time
 from array import array
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from mountd import client
 from mountd.cli.data import filling
-from mountd.errors import BadInputError, MountPointError, NotFoundError
+from mountd.errors import BadInputError
 from mountd.units import format_size
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 _QUOTED = 200  # characters of a line that names no file: it may be a whole picture
 
 
-class _Seconds(click.FloatRange):
-    """As its parent, which lets through what is no number."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The number, within the range."""
-        seconds = super().convert(value, param, ctx)
-        return self.fail(f"{value} is no number of seconds.", param, ctx) if math.isnan(seconds) else seconds
-
-
 @click.command()
-@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("directory", metavar="DIR", type=Path)
 @click.argument("paths", metavar="[PATH...]", nargs=-1)
 def warm(directory: Path, paths: tuple[str, ...]) -> None:
     """Fetch the files at or below PATHs (within the mount; without any: all) into the cache of the mount on DIR.
@@ -58,7 +42,7 @@ def warm(directory: Path, paths: tuple[str, ...]) -> None:
 
 
 @click.command()
-@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("directory", metavar="DIR", type=Path)
 @click.argument("file", metavar="FILE", type=click.Path(allow_dash=True))
 def plan(directory: Path, file: str) -> None:
     """Tell the mount on DIR in which order its files will be read: FILE has a path within the mount on each line (-: stdin).
@@ -70,23 +54,6 @@ def plan(directory: Path, file: str) -> None:
         order = array("I", _inodes(directory, file, lines))
     client.plan(directory, order, digest)
     click.echo(f"{directory}: a plan of {len(order)} files")
-
-
-@click.command()
-@click.argument("directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
-@click.option("--interval", default=1.0, type=_Seconds(0.1, 3600), help="Seconds between two looks; 1 without it.")
-@click.option("--count", type=click.IntRange(1), help="End after so many looks; without it at Ctrl-C.")
-def top(directory: Path | None, interval: float, count: int | None) -> None:
-    """Show what the mount on DIR, or every mount of this user, does at this moment."""
-    before = _looks(directory)
-    with _showing() as show:
-        number = 0
-        while count is None or number < count:
-            begin = time.monotonic()
-            time.sleep(interval)  # the rates are of this time
-            now = _looks(directory)
-            show(_table(before, now, time.monotonic() - begin))
-            before, number = now, number + 1
 
 
 def _within(directory: Path, path: str) -> str:
@@ -113,57 +80,3 @@ def _inodes(directory: Path, name: str, lines: Iterable[bytes]) -> Iterator[int]
                 continue
             why = "not a file of this mount"
         raise BadInputError(f"{name}, line {number}: {path[:_QUOTED]!r}: {why}; a plan names files, one on each line")
-
-
-def _looks(directory: Path | None) -> dict[str, dict[str, Any]]:
-    looks = [client.status(directory)] if directory is not None else list(_every())
-    return {look["mountpoint"]: look for look in looks}
-
-
-def _every() -> Iterator[dict[str, Any]]:
-    for record in client.mounts():
-        try:
-            yield client.status(record.mountpoint)
-        except (NotFoundError, MountPointError):
-            continue  # `mountd status` names the dead
-
-
-@contextmanager
-def _showing() -> Iterator[Callable[["Table"], None]]:
-    """A table that is drawn anew in its place on a terminal, and one after the other elsewhere."""
-    from rich.console import Console
-
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    if not console.is_terminal:
-        yield console.print
-        return
-    from rich.live import Live
-
-    with Live(console=console, auto_refresh=False) as live:
-        yield lambda table: live.update(table, refresh=True)
-
-
-def _table(before: dict[str, dict[str, Any]], now: dict[str, dict[str, Any]], seconds: float) -> "Table":
-    from rich.table import Table
-
-    table = Table("mount", "reads/s", "read/s", "GETs/s", "fetched/s", "in flight", "hits", "memory", "cache", "plan")
-    for mountpoint, look in now.items():
-        table.add_row(mountpoint, *_cells(before.get(mountpoint, look), look, seconds))
-    return table
-
-
-def _cells(before: dict[str, Any], now: dict[str, Any], seconds: float) -> Iterator[str]:
-    def rate(group: str, counter: str) -> float:
-        return float(now[group][counter] - before[group][counter]) / seconds
-
-    hits, misses = rate("cache", "hits"), rate("cache", "misses")
-    memory, cache, plan = now["memory"], now["cache"], now["plan"]
-    yield f"{rate('reads', 'count'):.0f}"
-    yield format_size(int(rate("reads", "bytes")))
-    yield f"{rate('fetch', 'requests'):.0f}"
-    yield format_size(int(rate("fetch", "bytes")))
-    yield str(now["fetch"]["in_flight"])
-    yield f"{hits / (hits + misses):.0%}" if hits + misses else "-"
-    yield f"{format_size(memory['used_bytes'])} of {format_size(memory['limit_bytes'])}"
-    yield f"{format_size(cache['bytes'])} of {format_size(cache['limit_bytes'])}"
-    yield f"{plan['position']} of {plan['length']}" if plan["length"] else "-"

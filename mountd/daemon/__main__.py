@@ -1,14 +1,14 @@
-"""`python -m mountd.daemon N`: the worker, one process that serves one mount.
+"""`python -m mountd.daemon N`: the worker, one process that serves one mount for as long as it lives.
 
-It takes its order over the inherited socket N (see `contract`), builds a `Worker`, mounts, and lives as `life` says. It
+It is told over the inherited socket N what to do (see `contract.serving`), composes a `Worker`, waits until its predecessor
+is dead, serves, and lives as `life` says. It may be killed at any moment: nothing that it has is needed by the next one. It
 leaves by `os._exit`, because a thread that waits in a read of /dev/fuse cannot be interrupted; everything that must be
-finished is finished before.
+finished is finished before. Signals do to it what they do to any process: its supervisor minds the life of the mount.
 """
 
 import contextlib
 import logging
 import os
-import resource
 import signal
 import socket
 import sys
@@ -16,27 +16,16 @@ from contextlib import ExitStack
 
 import trio
 
-from mountd import contract, log, records
-from mountd.contract import Order
+from mountd import config, log
+from mountd.contract import serving
+from mountd.contract.serving import Work
 from mountd.daemon.life import Life
 from mountd.daemon.worker import Worker
-from mountd.errors import DefectError, MountdError, MountPointError
-from mountd.fuse import mounting
-from mountd.processes import ProcessId
-from mountd.records import Claim, MountRecord
+from mountd.errors import DefectError, MountdError
+from mountd.hardening import harden
 
 _LOG = logging.getLogger("mountd.daemon")
-_LOG_LIMIT_BYTES = 1 << 20
-_PR_SET_DUMPABLE = 4
 _M_ARENA_MAX = -8
-
-
-def _harden() -> None:
-    """Before any secret: no core dump, and no other process of this user may read our memory or environment."""
-    import ctypes
-
-    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _keep_one_heap() -> None:
@@ -47,80 +36,44 @@ def _keep_one_heap() -> None:
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
-def _open_log(order: Order) -> None:
-    if order.lifeline:
-        log.open_log(order.log_level, sys.stderr)
-    else:
-        folder = records.folder_of(order.mountpoint)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        log.open_log_file(order.log_level, folder / "log", _LOG_LIMIT_BYTES)
-
-
-def _serve(order: Order, channel: socket.socket) -> None:
+def _serve(work: Work, channel: socket.socket) -> None:
     with ExitStack() as parts:
-        if order.owns_manifest:
-            parts.callback(order.manifest.unlink, missing_ok=True)
-        mounting.check(order.mountpoint)  # who is there already can be named now; that it stays so is the claim's part
-        claim = parts.enter_context(Claim(order.mountpoint))
-        _open_log(order)
-        worker = Worker(order, parts)
-        parts.callback(_detach, worker, claim)
-        parts.callback(worker.mount().stop)
-        parts.callback(_ignore_signals)  # the first to run: from here on nothing interrupts the end
-        owner = order.owner if order.lifeline else None
-        record = MountRecord(worker.mountpoint, order.source, ProcessId.of(os.getpid()), order.mark, owner)
-        trio.run(Life(worker, claim, channel, lifeline=order.lifeline).run, record)
-
-
-def _detach(worker: Worker, claim: Claim) -> None:
-    """Leave no dead mount and no record behind, however the life of this one ended."""
-    device = worker.device_number
-    if not device and (entry := mounting.find(worker.mountpoint)) and entry.fs_type == mounting.FS_TYPE:
-        device = entry.device  # a signal came right after mount(2); by the claim and the check before it is ours
-    try:
-        mounting.end(worker.mountpoint, device, lazy=True)
-    except MountPointError as error:
-        _LOG.error("ending without unmounting: %s", error)
-    claim.release()
-
-
-def _leave(number: int, _: object) -> None:
-    _ignore_signals()
-    sys.exit(128 + number)
-
-
-def _ignore_signals() -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
-
-
-def _tell(channel: socket.socket, error: MountdError) -> int:
-    with contextlib.suppress(OSError):  # the starter is gone; then nobody is to be told
-        contract.send_error(channel, error)
-    return error.exit_code
+        worker = Worker(work, parts)
+        serving.send(channel, "ready")
+        device = serving.receive_device(channel)
+        if device is None:
+            return
+        driver = worker.serve(device)
+        parts.callback(driver.stop)
+        serving.send(channel, "serving")
+        trio.run(Life(worker, work, channel, device.number).run)
 
 
 def main() -> None:
-    """Serve the order that comes over the inherited socket argv[1]."""
-    _harden()
+    """Serve what comes over the inherited socket argv[1]."""
+    harden()
     _keep_one_heap()
-    os.chdir("/")
-    os.umask(0o077)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     channel = socket.socket(fileno=int(sys.argv[1]))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _leave)  # until `Life` listens: what was begun is undone
     code = 0
     try:
-        _serve(contract.receive_order(channel), channel)
+        work = serving.receive_work(channel)
+        form = config.load(work.order.settings).settings.log_format
+        log.open_log(work.order.log_level, sys.stderr, form, {"mountpoint": str(work.order.mountpoint)})
+        _serve(work, channel)
     except MountdError as error:
         code = _tell(channel, error)
-    except Exception as error:  # noqa: BLE001  # the starter must hear of it, whatever it is
+    except Exception as error:  # noqa: BLE001  # the supervisor must hear of it, whatever it is
         _LOG.exception("defect in the worker")
         code = _tell(channel, DefectError(f"{type(error).__name__}: {error}; please report it"))
-    except SystemExit as leaving:
-        code = int(str(leaving.code))
     logging.shutdown()
     os._exit(code)  # threads may still wait in a read of the device, which nothing can interrupt
+
+
+def _tell(channel: socket.socket, error: MountdError) -> int:
+    with contextlib.suppress(OSError):  # the supervisor is gone; then nobody is to be told
+        serving.send_error(channel, error)
+    return error.exit_code
 
 
 if __name__ == "__main__":

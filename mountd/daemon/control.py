@@ -1,12 +1,13 @@
-"""The two sockets of a mount: one request a connection, one line of JSON each way (`warm` answers with several).
+"""What can be asked of a worker: one request a connection, one line of JSON each way (`warm` answers with several).
 
-`control` is for the mount's owner and root, who may ask everything. `plan` is for whoever may read the mount, and is the one
-to bind into a container: it takes a plan and tells the status. A plan comes as a descriptor beside its line: a memfd of
-inodes, uint32 in the machine's order, sealed against writing, which is copied before the answer. It must be sealed because
-only a memfd can be: a read of any other descriptor may wait for ever for whoever sent it.
+Connections to the mount's `control` socket come from the supervisor, which answers some requests itself; they are the
+owner's and root's, who may ask everything. The `plan` socket is for whoever may read the mount, and is the one to bind into
+a container: it takes a plan and tells the status. A plan comes as a descriptor beside its line: a memfd of inodes, uint32 in
+the machine's order, sealed against writing, which is copied before the answer. It must be sealed because only a memfd can
+be: a read of any other descriptor may wait for ever for whoever sent it.
 
-Invariants: no more than 16 connections of a socket are taken, the others wait in the kernel; of a conversation's descriptors
-one is kept; so whoever may ask for a plan cannot use up the worker's descriptors, which reads need.
+Invariants: no more than 16 connections of the plan socket are taken, the others wait in the kernel; of a conversation's
+descriptors one is kept; so whoever may ask for a plan cannot use up the worker's descriptors, which reads need.
 """
 
 import contextlib
@@ -16,11 +17,9 @@ import json
 import logging
 import os
 import socket
-import struct
 from array import array
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
@@ -41,10 +40,9 @@ _REQUEST_LIMIT_BYTES = 1 << 20
 _PART_BYTES = 65536
 _CONNECTIONS = 16
 _ACCEPT_PAUSE_S = 0.1  # after an error of accept: no descriptor is free, perhaps
-_PEER = struct.Struct("3i")  # struct ucred: pid, uid, gid
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK
 _LONGEST_PLAN_BYTES = 4 << 24
-ALL, PLAN_ONLY = frozenset({"status", "stop", "plan", "warm"}), frozenset({"status", "plan"})
+ALL, PLAN_ONLY = frozenset({"status", "plan", "warm"}), frozenset({"status", "plan"})
 
 
 class Served(Protocol):
@@ -64,7 +62,7 @@ class Served(Protocol):
         """A run that brings files to the disk, the files, and their bytes."""
 
 
-End = Callable[[float, bool], Awaitable[bool]]
+KeepPlan = Callable[[str, list[int]], None]
 
 
 @dataclass(slots=True)
@@ -76,43 +74,35 @@ class _Asked:
     descriptors: list[int] = field(default_factory=list)
 
 
-def listen(address: Path, mode: int) -> trio.SocketListener:
-    """A socket at `address`, in the place of one that is there."""
-    address.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    address.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(str(address))
-    address.chmod(mode)
-    listener.listen(_CONNECTIONS)
-    return trio.SocketListener(trio.socket.from_stdlib_socket(listener))
-
-
 class Control:
-    """Answers what is asked; `end(wait_s, force)` ends the mount and tells whether it was in use."""
+    """Answers what is asked; `keep_plan(digest, descriptors)` keeps a plan that was taken for the next worker."""
 
-    def __init__(self, worker: Served, end: End) -> None:
-        self._worker, self._end = worker, end
+    def __init__(self, worker: Served, keep_plan: KeepPlan) -> None:
+        self._worker, self._keep_plan = worker, keep_plan
 
     async def serve(self, listener: trio.SocketListener, allowed: frozenset[str], nursery: trio.Nursery) -> None:
-        """Serve one socket until cancelled; `allowed`: what may be asked there, all of it by the owner and root only."""
+        """Serve a listening socket until cancelled; `allowed`: what may be asked there."""
         limit = trio.Semaphore(_CONNECTIONS)
 
         async def serve(stream: trio.SocketStream) -> None:
-            async with _released(limit), stream:
-                if allowed is ALL and _peer_uid(stream) not in {0, os.geteuid()}:
-                    return
-                asked = _Asked(stream)
-                try:
-                    await self._converse(asked, allowed)
-                except Exception:  # noqa: BLE001  # whatever one asks, the mount goes on for the others
-                    _LOG.exception("defect in a conversation")
-                finally:
-                    for descriptor in asked.descriptors:
-                        os.close(descriptor)
+            async with _released(limit):
+                await self.converse(stream, allowed)
 
         while True:
             await limit.acquire()  # before `accept`: what is accepted has a descriptor
             nursery.start_soon(serve, await _accepted(listener))
+
+    async def converse(self, stream: trio.SocketStream, allowed: frozenset[str]) -> None:
+        """Answer the request of one connection, and close it."""
+        async with stream:
+            asked = _Asked(stream)
+            try:
+                await self._converse(asked, allowed)
+            except Exception:  # noqa: BLE001  # whatever one asks, the mount goes on for the others
+                _LOG.exception("defect in a conversation")
+            finally:
+                for descriptor in asked.descriptors:
+                    os.close(descriptor)
 
     async def _converse(self, asked: _Asked, allowed: frozenset[str]) -> None:
         with trio.move_on_after(_REQUEST_S):
@@ -123,20 +113,12 @@ class Control:
         if asked.request["do"] == "warm":
             await self._warm(asked)
             return
-        # The end of the mount cancels everything but an answer that is under way: it may be the answer to `stop`.
-        with trio.CancelScope(shield=True):
-            answer = await self._answer_to(asked)
-            await _send(asked.stream, answer)
-        if answer.get("busy") and asked.request.get("force"):
-            self._worker.ended.set()
+        await _send(asked.stream, await self._answer_to(asked))
 
     async def _answer_to(self, asked: _Asked) -> dict[str, Any]:
-        request = asked.request
         try:
-            if request["do"] == "status":
+            if asked.request["do"] == "status":
                 return self._worker.status()
-            if request["do"] == "stop":
-                return {"busy": await self._end(float(request["timeout_s"]), bool(request["force"]))}
             return await trio.to_thread.run_sync(self._plan, asked)  # a long one takes seconds
         except (ValueError, KeyError, TypeError):
             return {"error": "BadInputError", "message": _NO_REQUEST}
@@ -152,7 +134,9 @@ class Control:
             if size > _LONGEST_PLAN_BYTES or size % order.itemsize:
                 raise BadInputError(f"a plan of {size} bytes: it is uint32 inodes, at most {_LONGEST_PLAN_BYTES} bytes")
             order.frombytes(os.pread(descriptor, size, 0))
-        self._worker.follow(order, str(asked.request["digest"]))
+        digest = str(asked.request["digest"])
+        self._worker.follow(order, digest)
+        self._keep_plan(digest, asked.descriptors)
         return {"length": len(order)}
 
     async def _warm(self, asked: _Asked) -> None:
@@ -253,8 +237,3 @@ async def _receive_line(asked: _Asked) -> bytes:
 async def _send(stream: trio.SocketStream, answer: dict[str, Any]) -> None:
     with trio.move_on_after(_ANSWER_S), contextlib.suppress(trio.BrokenResourceError):
         await stream.send_all(json.dumps(answer).encode() + b"\n")
-
-
-def _peer_uid(stream: trio.SocketStream) -> int:
-    told = stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
-    return int(_PEER.unpack(told)[1])

@@ -4,6 +4,7 @@ import json
 import os
 import threading
 import time
+from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -15,14 +16,16 @@ from mountd.cache.disk import DiskCache
 from mountd.cache.memory import MemoryCache
 from mountd.cache.tiers import Cache
 from mountd.config import Settings
-from mountd.contract import Order
+from mountd.contract.serving import Device, Work
+from mountd.daemon import watching
 from mountd.dataset.extents import FileKey
 from mountd.dataset.manifest import Entry, Manifest
-from mountd.errors import BadInputError, NotFoundError
-from mountd.fuse import kernel, mounting
+from mountd.errors import BadInputError, FuseUnavailableError, NotFoundError
+from mountd.fuse import mounting
 from mountd.fuse.kernel import Driver
 from mountd.fuse.operations import Operations
-from mountd.fuse.protocol import Limits, Owner
+from mountd.fuse.protocol import InitFlag, Owner
+from mountd.fuse.table import InFlightTable
 from mountd.metrics import Metrics
 from mountd.reading.fetcher import Fetcher
 from mountd.reading.needed import LONGEST, Needed
@@ -36,9 +39,9 @@ from mountd.units import format_size
 from mountd.vfs import FileSystem
 
 if TYPE_CHECKING:
-    from array import array
-
+    from mountd.contract.starting import Order
     from mountd.fuse import libfuse
+    from mountd.stores.base import RangeReader
 
 # Shares of the memory budget: what may wait for the disk, and what one stream may have read ahead.
 _QUEUE_SHARE, _WINDOW_SHARE = 8, 2
@@ -48,19 +51,19 @@ _STATUS_ATTRIBUTE_BYTES = 2048
 class Worker:
     """Everything one mount is made of, from `open` to `close`."""
 
-    def __init__(self, order: Order, parts: ExitStack) -> None:
-        self.order, self._started = order, time.monotonic()
+    def __init__(self, work: Work, parts: ExitStack) -> None:
+        order = work.order
+        self.order, self._work, self._started = order, work, time.monotonic() - work.age_s
         self.settings = config.load(order.settings).settings
-        self.mountpoint = mounting.check(order.mountpoint)
+        self.mountpoint = order.mountpoint
+        if self.settings.driver == "pyfuse3" and (reason := mounting.why_not("pyfuse3")):
+            raise FuseUnavailableError(f"{self.mountpoint}: cannot mount: {reason}")
+        self.table = InFlightTable(work.table)
         _refuse_inside(self.mountpoint, order.manifest, self.settings.cache_dir)
         self.manifest = parts.enter_context(Manifest.open(order.manifest))
         self.metrics = Metrics()
         deadline_s = self.settings.read_deadline_s
-        count_retry = partial(self.metrics.add, "fetch_retries")
-        stores = [
-            registry.open_reader(url, order.credentials.get(url), deadline_s=deadline_s, on_retry=count_retry)
-            for url in self.manifest.sources
-        ]
+        stores = self._stores(order)
         in_place = self.settings.cache == "auto"
         needed = Needed()
         is_in_place = in_place and all(each.in_place for each in stores)
@@ -68,38 +71,68 @@ class Worker:
         parts.callback(self.cache.close)
         pool = parts.enter_context(Pool(deadline_s))
         self._fetcher = Fetcher(stores, self.cache, self.metrics, pool, deadline_s=deadline_s)
-        prefetcher = Prefetcher(self._fetcher, self.settings.memory_bytes // _WINDOW_SHARE)
+        self._prefetcher = Prefetcher(self._fetcher, self.settings.memory_bytes // _WINDOW_SHARE)
         self._plan = parts.enter_context(PlanPrefetcher(self._fetcher, self.cache, needed, self.settings.memory_bytes))
         self._reader = Reader(
-            stores, self.cache, self._fetcher, prefetcher, self._plan, pool, self.metrics, in_place=in_place
+            stores, self.cache, self._fetcher, self._prefetcher, self._plan, pool, self.metrics, in_place=in_place
         )
         self.files = FileSystem(self.manifest, self._reader)
         self.ended = threading.Event()
-        self.device_number = ""  # MAJ:MIN, once mounted
-        self.plan_mode = 0o666 if self.settings.allow_other else 0o600
+        self._export(parts)
 
-    def mount(self) -> "Driver | libfuse.Driver":
-        """Mount, agree with the kernel and begin to serve."""
-        settings = self.settings
-        name = self.order.source or str(self.order.manifest)
-        device = mounting.mount(self.mountpoint, name, allow_other=settings.allow_other, driver=settings.driver)
-        entry = mounting.find(self.mountpoint)
-        self.device_number = entry.device if entry is not None else ""
+    def _stores(self, order: "Order") -> "list[RangeReader]":
+        """One for each source of the manifest."""
+        urls, verified = self.manifest.sources, self.settings.verify_wire
+        if verified:
+            registry.require_verifiable(urls)
+        open_reader = partial(
+            registry.open_reader,
+            deadline_s=self.settings.read_deadline_s,
+            on_retry=partial(self.metrics.add, "fetch_retries"),
+            verified=verified,
+        )
+        return [open_reader(url, order.credentials.get(url)) for url in urls]
+
+    def serve(self, device: Device) -> "Driver | libfuse.Driver":
+        """Go on where a dead worker left, or begin: from now on the kernel is answered."""
         owner = Owner(os.getuid(), os.getgid())
-        driver = self._by_libfuse(device, owner) if settings.driver == "pyfuse3" else self._native(device, owner)
+        self._follow_again()
+        driver = self._by_libfuse(device, owner) if self.settings.driver == "pyfuse3" else self._native(device, owner)
         driver.start()
-        mounting.set_read_ahead(self.device_number, settings.read_ahead_bytes)
         return driver
 
-    def _native(self, device: int, owner: Owner) -> Driver:
-        agreed = kernel.negotiate(device, Limits())
-        return Driver(device, Operations(self.files, owner, agreed, self.status_attribute), self.ended.set)
+    def _native(self, device: Device, owner: Owner) -> Driver:
+        operations = Operations(self.files, owner, device.agreed, self.status_attribute)
+        resend = bool(device.agreed & InitFlag.HAS_RESEND)
+        return Driver(device.descriptor, self.table, operations, self.ended.set, resend=resend)
 
-    def _by_libfuse(self, device: int, owner: Owner) -> "libfuse.Driver":
+    def _by_libfuse(self, device: Device, owner: Owner) -> "libfuse.Driver":
         from mountd.fuse import libfuse  # only here: it is an extra that a plain installation lacks
 
-        mounting.set_background(self.device_number, Limits())
-        return libfuse.Driver(device, self.files, owner, self.status_attribute, self.ended.set)
+        return libfuse.Driver(device.descriptor, self.files, owner, self.status_attribute, self.ended.set)
+
+    @property
+    def plan_position(self) -> int:
+        """How far readers are along the plan."""
+        return self._plan.status()["position"]
+
+    def _follow_again(self) -> None:
+        """Take up the plan that a dead worker was following, from where it was."""
+        if self._work.plan is None:
+            return
+        order = array("I")
+        order.frombytes(os.pread(self._work.plan, os.fstat(self._work.plan).st_size, 0))
+        position = self.table.plan_position
+        self.follow(order, self._work.plan_digest)
+        if 0 < position <= len(order):
+            self._plan.note(order[position - 1])
+
+    def _export(self, parts: ExitStack) -> None:
+        port, file = self.settings.metrics_port, self.settings.metrics_file
+        if port is not None or file is not None:
+            from mountd.daemon.exporting import exporting  # only here: few mounts are asked for it
+
+            parts.enter_context(exporting(self.mountpoint, port, file, self.status))
 
     def follow(self, order: "array[int]", digest: str) -> None:
         """Fetch along `order`, inodes of files in the order in which they will be read.
@@ -153,9 +186,9 @@ class Worker:
             "mountpoint": str(self.mountpoint),
             "source": self.order.source,
             "driver": self.settings.driver,
-            "supervisor_pid": None,
+            "supervisor_pid": self._work.supervisor_pid,
             "worker_pid": os.getpid(),
-            "restarts": 0,
+            "restarts": self._work.restarts,
             "files": self.manifest.file_count,
             "bytes": self.manifest.size_bytes,
             "digest": self.manifest.digest,
@@ -170,14 +203,20 @@ class Worker:
             },
             "memory": {"used_bytes": memory.used_bytes, "limit_bytes": memory.limit_bytes},
             "prefetch": {"used_bytes": memory.ahead_read_bytes, "wasted_bytes": memory.ahead_wasted_bytes},
+            "windows": self._prefetcher.status(),
             "plan": self._plan.status(),
+            **watching.told(self.metrics.reach(), self._reader.slowest.reads(), self._path),
         }
+
+    def _path(self, inode: int) -> str:
+        return self.manifest.path(self.files.entry(inode))
 
     def status_attribute(self) -> bytes:
         """`status` as an extended attribute: always of one length, so that asking for the size first works."""
-        text = json.dumps(self.status()).encode()
+        status = {name: value for name, value in self.status().items() if name not in watching.LONG}
+        text = json.dumps(status).encode()
         if len(text) > _STATUS_ATTRIBUTE_BYTES:  # a source of a thousand characters: the counters matter more
-            text = json.dumps({**self.status(), "source": "", "mountpoint": ""}).encode()
+            text = json.dumps({**status, "source": "", "mountpoint": ""}).encode()
         return text.ljust(_STATUS_ATTRIBUTE_BYTES)
 
 

@@ -19,7 +19,8 @@ DIGEST_BYTES = 16
 class FileKey:
     """One frozen file, for ever: `digest` names it to every cache, the rest is what a store must be asked for.
 
-    The digest covers the store's URL, which keeps two accounts apart, the key, and the ETag, which pins the content.
+    The digest covers the store's URL, which keeps two accounts apart, the key, and the ETag, which pins the content. `md5`
+    is the whole content's, where the listing told one.
     """
 
     digest: bytes
@@ -28,12 +29,15 @@ class FileKey:
     key: str
     etag: str
     size: int
+    md5: bytes | None = None
 
     @classmethod
-    def of(cls, store_url: str, inode: int, source: int, key: str, etag: str, size: int) -> "FileKey":
+    def of(
+        cls, store_url: str, inode: int, source: int, key: str, etag: str, size: int, md5: bytes | None = None
+    ) -> "FileKey":
         """The file `key` of the manifest's source number `source`, which is the store at `store_url`."""
         fields = f"{store_url}\0{key}\0{etag}".encode("utf-8", "surrogateescape")
-        return cls(blake2b(fields, digest_size=DIGEST_BYTES).digest(), inode, source, key, etag, size)
+        return cls(blake2b(fields, digest_size=DIGEST_BYTES).digest(), inode, source, key, etag, size, md5)
 
 
 def clip(offset: int, size: int, file_size: int) -> int:

@@ -16,6 +16,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ _MTAB = Path("/etc/mtab")
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOATIME = 1, 2, 4, 1024
 _MNT_DETACH = 2
 _HELPER_TIMEOUT_S = 20
+_ASK_S = 2.0
 _SYMLINKS = 40  # one after the other; the kernel follows no more either
 
 
@@ -106,8 +108,38 @@ def _with_real_parent(path: Path) -> Path:
     return Path(os.path.realpath(path.parent)) / path.name
 
 
+def refuse_mounted(mountpoint: Path) -> None:
+    """See that nothing is mounted on the absolute `mountpoint` but, perhaps, a dead mount of this user's own.
+
+    Raises:
+        MountPointError: a living mount is there, or somebody else's.
+    """
+    entry = find(mountpoint)
+    if entry is None or not entry.fs_type.startswith("fuse"):
+        return
+    if not is_dead(mountpoint):
+        raise MountPointError(
+            f"{mountpoint}: {entry.source} is mounted there already; end it first: mountd unmount {mountpoint}"
+        )
+    if entry.fs_type != FS_TYPE:
+        raise MountPointError(f"{mountpoint}: a dead mount of another program lies there; end it first: umount")
+
+
+def clear_dead(mountpoint: Path) -> bool:
+    """Take a dead mount of ours off; only for whoever has the claim. True if there was one.
+
+    Raises:
+        MountPointError: it cannot be taken off.
+    """
+    entry = find(mountpoint)
+    if entry is None or entry.fs_type != FS_TYPE or not is_dead(mountpoint):
+        return False
+    unmount(mountpoint, lazy=True)
+    return True
+
+
 def check(mountpoint: Path) -> Path:
-    """Return the absolute `mountpoint`, made if it is missing; it is an empty folder that nothing is mounted on.
+    """Return the absolute `mountpoint`, made if it is missing; it is an empty folder that nothing of FUSE is mounted on.
 
     Raises:
         MountPointError: it is a file, not empty, mounted already, a dead mount, or cannot be made.
@@ -115,8 +147,7 @@ def check(mountpoint: Path) -> Path:
     path = resolve(mountpoint)
     entry = find(path)
     if entry is not None and entry.fs_type.startswith("fuse"):
-        state = "a dead mount lies there" if is_dead(path) else f"{entry.source} is mounted there already"
-        raise MountPointError(f"{path}: {state}; end it first: mountd unmount {path}")
+        raise MountPointError(f"{path}: {entry.source} is mounted there already; end it first: mountd unmount {path}")
     try:
         path.mkdir(parents=True, exist_ok=True)
         if any(path.iterdir()):
@@ -129,22 +160,29 @@ def check(mountpoint: Path) -> Path:
 
 
 def is_dead(mountpoint: Path) -> bool:
-    """True if the process that served `mountpoint` is gone. Asks the kernel, so only for mounts that do not hang."""
-    try:
-        os.stat(mountpoint)  # noqa: PTH116  # Path.stat is the same call; this reads as what it is
-    except OSError as error:
-        return error.errno in {errno.ENOTCONN, errno.ECONNABORTED}
-    return False
+    """True if the process that served `mountpoint` is gone; a mount that does not answer at all is not dead."""
+    told: list[int | None] = []
+
+    def ask() -> None:
+        try:
+            os.stat(mountpoint)  # noqa: PTH116  # Path.stat is the same call; this reads as what it is
+        except OSError as error:
+            told.append(error.errno)
+
+    asking = threading.Thread(target=ask, daemon=True)  # a mount that hangs would hold whoever asks it
+    asking.start()
+    asking.join(_ASK_S)
+    return bool(told) and told[0] in {errno.ENOTCONN, errno.ECONNABORTED}
 
 
-def mount(mountpoint: Path, source: str, *, allow_other: bool, driver: str = "native") -> int:
+def mount(mountpoint: Path, source: str, *, allow_other: bool) -> int:
     """Mount and return the open device; the kernel's INIT waits on it.
 
     Raises:
         FuseUnavailableError: this user or machine cannot mount.
         MountPointError: the kernel refused this mount point.
     """
-    reason = why_not(driver)
+    reason = why_not()
     if reason is not None:
         raise FuseUnavailableError(
             f"{mountpoint}: cannot mount: {reason}; or use `mountd download`, which needs no FUSE"

@@ -12,8 +12,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from mountd.dataset.manifest import Entry, Listed
+if TYPE_CHECKING:
+    from mountd.dataset.manifest import Entry, Listed
 
 BODY_LIMIT_BYTES = 8192  # no request to a read-only file system is longer; INIT and the longest name are far below
 MAX_READ_BYTES = 1 << 20
@@ -35,6 +37,7 @@ _DIRENTS_PLUS = tuple(
 )
 _GETXATTR = struct.Struct("<II")
 _INIT_IN = struct.Struct("<IIII")  # major, minor, max_readahead, flags
+_INIT_MORE = struct.Struct("<16xI")  # flags from the 32nd on, where the kernel has so many (FUSE_INIT_EXT)
 _INIT_OUT = struct.Struct("<IIIIHHIIHHII24x")
 _STATFS = struct.Struct("<5Q4I24x")
 _KEEP_CACHE, _CACHE_DIR = 1 << 1, 1 << 3
@@ -79,11 +82,18 @@ class InitFlag(IntEnum):
     PARALLEL_DIROPS = 1 << 18
     MAX_PAGES = 1 << 22
     NO_OPENDIR_SUPPORT = 1 << 24
+    # Not to be asked for: the kernel says with it that it sends unanswered requests again when it is told to (Linux 6.9).
+    HAS_RESEND = 1 << 39
 
 
 UNANSWERED = frozenset({Opcode.FORGET, Opcode.BATCH_FORGET, Opcode.INTERRUPT})
 # Requests that change something; the mount is read-only, so the kernel refuses most of them before they reach us.
 CHANGING = frozenset({4, 6, 8, 9, 10, 11, 12, 13, 16, 20, 21, 24, 35, 43, 45, 47})
+
+
+_INIT_EXT = 1 << 30
+_ASKED_FOR = (1 << 30) - 1
+_NOTIFY_RESEND = 7
 
 
 class MalformedRequestError(Exception):
@@ -127,6 +137,14 @@ def parse(data: bytes | bytearray | memoryview) -> Request:
     return Request(opcode, unique, node, bytes(data[_REQUEST.size :]))
 
 
+def parse_head(data: bytes) -> Request:
+    """As `parse`, of bytes that may end after the head; without the body."""
+    if len(data) < _REQUEST.size:
+        raise MalformedRequestError(f"{len(data)} bytes are no request header")
+    _, opcode, unique, node, *_ = _REQUEST.unpack_from(data)
+    return Request(opcode, unique, node, b"")
+
+
 def header(unique: int, size_bytes: int) -> bytes:
     """The header of a good answer whose body is `size_bytes` long."""
     return _ANSWER.pack(_ANSWER.size + size_bytes, 0, unique)
@@ -135,6 +153,11 @@ def header(unique: int, size_bytes: int) -> bytes:
 def failure(unique: int, code: int) -> bytes:
     """A whole answer that says `code`, an errno."""
     return _ANSWER.pack(_ANSWER.size, -code, unique)
+
+
+def resend_notice() -> bytes:
+    """What has the kernel send again all that was taken and not answered."""
+    return _ANSWER.pack(_ANSWER.size, _NOTIFY_RESEND, 0)
 
 
 def name_of(request: Request) -> bytes:
@@ -163,6 +186,8 @@ def xattr_of(request: Request) -> tuple[int, bytes]:
 def negotiate(request: Request, limits: Limits) -> tuple[bytes, int]:
     """The body of the answer to INIT and the flags that both sides agreed on."""
     major, minor, readahead_bytes, offered = _unpack(_INIT_IN, request.body)
+    if offered & _INIT_EXT and len(request.body) >= _INIT_MORE.size:
+        offered |= _INIT_MORE.unpack_from(request.body)[0] << 32
     if major != _MAJOR:
         raise MalformedRequestError(f"the kernel speaks FUSE {major}.{minor}, this is {_MAJOR}.{_MINOR}")
     agreed = offered & sum(InitFlag)
@@ -170,7 +195,7 @@ def negotiate(request: Request, limits: Limits) -> tuple[bytes, int]:
         _MAJOR,
         min(minor, _MINOR),
         min(max(readahead_bytes, limits.max_readahead_bytes), 1 << 30),
-        agreed,
+        agreed & _ASKED_FOR,
         limits.max_background,
         limits.congestion_threshold,
         MAX_READ_BYTES,  # max_write, which also bounds the size of a read
@@ -183,18 +208,18 @@ def negotiate(request: Request, limits: Limits) -> tuple[bytes, int]:
     return body, agreed
 
 
-def attributes(entry: Entry, owner: Owner) -> bytes:
+def attributes(entry: "Entry", owner: Owner) -> bytes:
     """A fuse_attr: files 0444, directories 0555, all times the entry's own."""
     rest = _rest(owner)[entry.is_directory]
     return _ATTRIBUTES.pack(entry.inode, *_sizes_and_times(entry.size, entry.mtime_ns), rest)
 
 
-def entry_answer(entry: Entry, owner: Owner) -> bytes:
+def entry_answer(entry: "Entry", owner: Owner) -> bytes:
     """A fuse_entry_out: name and attributes hold for ever."""
     return _ENTRY.pack(entry.inode, _FOREVER) + attributes(entry, owner)
 
 
-def attributes_answer(entry: Entry, owner: Owner) -> bytes:
+def attributes_answer(entry: "Entry", owner: Owner) -> bytes:
     """A fuse_attr_out."""
     return _GETATTR.pack(FOREVER_S, 0, 0) + attributes(entry, owner)
 
@@ -225,13 +250,13 @@ def listing_answer(records: Iterable[bytes], room_bytes: int) -> bytes:
     return b"".join(parts)
 
 
-def records(children: Iterable[Listed]) -> Iterator[bytes]:
+def records(children: "Iterable[Listed]") -> Iterator[bytes]:
     """A fuse_dirent for each child."""
     for inode, name, directory, _, _ in children:
         yield _DIRENTS[len(name) + 7 >> 3].pack(inode, inode + DOTS, len(name), _TYPES[directory], name)
 
 
-def records_plus(children: Iterable[Listed], owner: Owner) -> Iterator[bytes]:
+def records_plus(children: "Iterable[Listed]", owner: Owner) -> Iterator[bytes]:
     """A fuse_direntplus for each child: one struct a record, because this is where a walk of the tree spends its time."""
     rest = _rest(owner)
     for inode, name, directory, size, mtime_ns in children:

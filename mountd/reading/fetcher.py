@@ -6,7 +6,9 @@ flights nobody waits for, and is refused where memory or threads are short: read
 up.
 
 Why nobody waits for ever: each flight ends in one place, by its bytes, by an error, or by the pool's watch, and then calls
-all who wait; a store call ends by its deadline. Why memory is bounded: a flight reserves its bytes before it asks for them.
+all who wait; a store call ends by its deadline, which counts from when a reader asked. A call that is late is made a second
+time (see `hedging`), and the one that decides lands the flight. Why memory is bounded: a flight reserves its bytes before
+it asks for them, and second calls have a bound of their own.
 
 A failed range is remembered for a few seconds, so that the kernel's second try of a failed read fails at once. Everyone who
 hears of a failure gets a copy of his own: an exception grows with each frame it passes, and keeps what is in them.
@@ -16,10 +18,11 @@ for room under it, and never call back.
 """
 
 import copy
+import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -30,46 +33,15 @@ from mountd.cache.tiers import Cache
 from mountd.dataset.extents import FileKey, Range, gaps
 from mountd.errors import CorruptDataError, DefectError, MountdError, StoreUnreachableError
 from mountd.metrics import Metrics
+from mountd.reading.flights import Flight, Landed
+from mountd.reading.hedging import Hedging
 from mountd.reading.pool import Job, Pool
-from mountd.stores.base import Buffer, RangeReader
+from mountd.stores.base import Buffer, RangeReader, TimedReader, Within
 
 _LOG = logging.getLogger(__name__)
 _FAILURES_KEPT = 1024
 _FAILURE_LIFE_S = 5.0
-
-
-class Flight:
-    """One GET under way; when it has landed, `data` or `failure` is there and does not change any more.
-
-    `job` is what a reader who joins read-ahead may hurry; it is forgotten at the landing, for it refers to the flight.
-    """
-
-    __slots__ = (
-        "ahead",
-        "born_s",
-        "data",
-        "end",
-        "failure",
-        "file",
-        "is_begun",
-        "is_wanted",
-        "job",
-        "kept",
-        "start",
-        "waiting",
-    )
-
-    def __init__(self, file: FileKey, start: int, end: int, *, ahead: bool) -> None:
-        self.file, self.start, self.end, self.ahead = file, start, end, ahead
-        self.born_s, self.is_begun, self.is_wanted = time.monotonic(), False, not ahead
-        self.data: Buffer = b""
-        self.failure: MountdError | None = None
-        self.job: Job | None = None
-        self.kept = True  # False: the disk did not take it
-        self.waiting: list[Landed] = []
-
-
-Landed = Callable[[Flight], None]
+_RIGHT_ATTEMPTS = 3  # what is still wrong then was wrong when it was stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +62,8 @@ class Fetcher:
     ) -> None:
         self._stores, self._cache, self._metrics, self._pool = stores, cache, metrics, pool
         self._deadline_s = deadline_s
+        self._timed = [store if isinstance(store, TimedReader) else None for store in stores]
+        self._hedging = Hedging(len(stores), pool, metrics, self._call, self._call_failed)
         self._lock = threading.Lock()
         self._flights: dict[bytes, list[Flight]] = {}
         self._failures: TTLCache[bytes, list[_Failure]] = TTLCache(_FAILURES_KEPT, _FAILURE_LIFE_S)
@@ -117,7 +91,7 @@ class Fetcher:
                     else:
                         begun.append(Flight(file, begin, finish, ahead=False))
                 for flight in joined:
-                    flight.is_wanted = True
+                    flight.want()
                     flight.waiting.append(landed)
                     hurried += [flight.job] if flight.job is not None else []
                 count += len(joined)
@@ -153,8 +127,7 @@ class Fetcher:
         return len(begun)
 
     def _guess(self, flight: Flight) -> Job:
-        fly, fail, give_up = (partial(each, flight) for each in (self._fly_ahead, self._fail_late, self._give_up))
-        flight.job = Job(fly, fail, give_up)
+        flight.job = Job(partial(self._fly, flight), partial(self._fail_late, flight), partial(self._give_up, flight))
         return flight.job
 
     def _has_room(self, begun: list[Flight]) -> bool:
@@ -186,34 +159,60 @@ class Fetcher:
             if each.start < end and each.end > start and time.monotonic() < each.until_s:
                 raise copy.copy(each.error)
 
-    def _fly_ahead(self, flight: Flight) -> None:
+    def _fly(self, flight: Flight) -> bool:
+        """Bring the bytes of one flight and land it; False if another thread has taken this one's place in the pool."""
+        flight.is_begun, flight.begun_s = True, time.monotonic()
         try:
-            self._fly(flight)
-        finally:
-            self._pool.give_ahead()
-
-    def _fly(self, flight: Flight) -> None:
-        """Bring the bytes of one flight, whatever happens, and tell all who wait for it."""
-        flight.is_begun = True
-        size = flight.end - flight.start
-        reserved = flight.ahead
-        try:
-            if not reserved:
+            if not flight.ahead:
                 self._reserve(flight)
-                reserved = True
-            flight.data = self._read_store(flight)
-            flight.kept = self._cache.keep(flight.file.digest, flight.start, flight.data, ahead=flight.ahead)
-            reserved = False  # what is kept has taken it over
-            if not flight.kept:
-                self._metrics.add("cache_declined")
         except MountdError as error:
             flight.failure = copy.copy(error)
+            self._land(flight)
+            return True
+        self._hedging.begin(flight)
+        return self._call(flight)
+
+    def _call(self, flight: Flight) -> bool:
+        """Ask the store; land the flight and return True if this call decides it, whatever happens."""
+        data: Buffer = b""
+        failure: MountdError | None = None
+        try:
+            data = self._read_right(flight)
+        except MountdError as error:
+            failure = copy.copy(error)
         except BaseException as error:  # noqa: BLE001  # also a panic of the client's: readers must not wait for ever
-            _LOG.exception("defect: %s", self._name(flight))
-            flight.failure = DefectError(f"{self._name(flight)}: {type(error).__name__}: {error}")
+            failure = self._defect(flight, error)
+        if not self._hedging.end(flight, failure):
+            return False
+        self._bring_home(flight, data)
+        return True
+
+    def _call_failed(self, flight: Flight) -> None:
+        """Count a second call as failed that could not be made."""
+        if self._hedging.end(flight, StoreUnreachableError(f"{self._name(flight)}: no thread to ask again")):
+            self._bring_home(flight, b"")
+
+    def _bring_home(self, flight: Flight, data: Buffer) -> None:
+        """Keep what the deciding call brought, or release what was reserved for it; tell all who wait."""
+        reserved = True
+        try:
+            if flight.failure is None:
+                flight.data = data
+                flight.kept = self._cache.keep(flight.file.digest, flight.start, data, ahead=flight.ahead)
+                reserved = False  # what is kept has taken it over
+                if not flight.kept:
+                    self._metrics.add("cache_declined")
+        except BaseException as error:  # noqa: BLE001  # as above
+            flight.failure = self._defect(flight, error)
         if reserved:
-            self._cache.memory.release(size)
+            self._cache.memory.release(flight.size)
         self._land(flight)
+        if flight.ahead:
+            self._pool.give_ahead()
+
+    def _defect(self, flight: Flight, error: BaseException) -> DefectError:
+        _LOG.error("defect: %s", self._name(flight), exc_info=error)
+        return DefectError(f"{self._name(flight)}: {type(error).__name__}: {error}")
 
     def _reserve(self, flight: Flight) -> None:
         """Take memory for a flight that a reader waits for; guesses that have not begun give theirs up for it."""
@@ -221,7 +220,7 @@ class Fetcher:
         if not memory.reserve(size, 0):
             # Those who wait here may be all threads, and a guess gives its memory back only when it gets one.
             self._pool.give_up_ahead()
-            if not memory.reserve(size, self._deadline_s - (time.monotonic() - flight.born_s)):
+            if not memory.reserve(size, flight.left_s(self._deadline_s)):
                 raise StoreUnreachableError(f"{self._name(flight)}: no memory came free in time; raise --memory")
 
     def _give_up(self, flight: Flight) -> None:
@@ -254,6 +253,8 @@ class Fetcher:
 
     def _land(self, flight: Flight, *, remember: bool = True) -> None:
         file = flight.file.digest
+        if remember:
+            self._metrics.note_outcome(flight.failure)
         with self._lock:
             flight.job = None
             self._forget(flight)
@@ -268,13 +269,27 @@ class Fetcher:
             except Exception:  # noqa: BLE001  # one reader's trouble must not be the others'
                 _LOG.exception("defect: %s: a reader was not told", self._name(flight))
 
+    def _read_right(self, flight: Flight) -> Buffer:
+        """Read the store; a file that comes whole is compared with its MD5, where one is known, and asked for again."""
+        for attempt in range(_RIGHT_ATTEMPTS):
+            if attempt:
+                self._metrics.add("fetch_retries")
+            data, file = self._read_store(flight), flight.file
+            if file.md5 is None or flight.size != file.size:
+                return data
+            if hashlib.md5(data, usedforsecurity=False).digest() == file.md5:
+                return data
+        raise CorruptDataError(
+            f"{self._name(flight)}: came {_RIGHT_ATTEMPTS} times, not once with the MD5 that was listed; upload it again"
+        )
+
     def _read_store(self, flight: Flight) -> Buffer:
-        file, size = flight.file, flight.end - flight.start
+        size = flight.size
         self._metrics.add("fetch_requests")
         self._metrics.add("fetch_in_flight")
         data: Buffer = b""
         try:
-            data = self._stores[file.source].read(file.key, flight.start, size, file.etag)
+            data = self._ask(flight)
         finally:
             self._metrics.add("fetch_in_flight", -1)
             self._metrics.add(
@@ -282,6 +297,18 @@ class Fetcher:
             )
         if len(data) != size:
             raise CorruptDataError(f"{self._name(flight)}: {len(data)} bytes came, {size} were asked for")
+        return data
+
+    def _ask(self, flight: Flight) -> Buffer:
+        file, timed = flight.file, self._timed[flight.file.source]
+        where = (file.key, flight.start, flight.size, file.etag)
+        if timed is not None:
+            took = partial(self._hedging.note, flight)
+            left_s, attempt_s = flight.left_s(self._deadline_s), self._hedging.attempt_s(flight)
+            return timed.read_within(*where, Within(left_s, attempt_s, took))
+        begin_s = time.monotonic()
+        data = self._stores[file.source].read(*where)
+        self._hedging.note(flight, time.monotonic() - begin_s)
         return data
 
     def _name(self, flight: Flight) -> str:

@@ -24,7 +24,8 @@ from typing import Self
 from mountd.cache.tiers import Cache
 from mountd.dataset.extents import FileKey, split
 from mountd.errors import MountdError
-from mountd.reading.fetcher import Fetcher, Flight
+from mountd.reading.fetcher import Fetcher
+from mountd.reading.flights import Flight
 from mountd.reading.needed import Needed
 from mountd.reading.pool import AHEAD_LIMIT
 from mountd.reading.window import LARGEST_FETCH_BYTES

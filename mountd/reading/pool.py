@@ -6,7 +6,9 @@ A guess that a reader came for is hurried: it goes to the better queue, behind w
 
 A job that has waited longer than the deadline is not begun but told so, by a thread of its own that only watches: with all
 threads held by a store that hangs, a reader still gets his error in time. A job that the end of the pool finds waiting is
-told the same: whoever waits for a job hears of it, whatever happens.
+told the same: whoever waits for a job hears of it, whatever happens. The same watch calls whoever asked to look at his
+jobs now and then (hedging), and a job may be done a second time by a thread that is lent: of the two the one whose
+call returns False ends, so that the number of threads that take jobs does not change.
 """
 
 import logging
@@ -29,20 +31,21 @@ _WATCH_S = 1.0
 class Job:
     """Something to run once; `late` is called instead if no thread came in time, or before the end.
 
+    If `run` returns False, its thread ends: a lent one has taken its place.
     `given_up` is what a guess is told that is to make room; it may submit itself anew.
     """
 
     __slots__ = ("born_s", "given_up", "hurried", "late", "run")
 
     def __init__(
-        self, run: Callable[[], None], late: Callable[[], None], given_up: Callable[[], None] | None = None
+        self, run: Callable[[], object], late: Callable[[], None], given_up: Callable[[], None] | None = None
     ) -> None:
         self.run, self.late, self.given_up = run, late, given_up or late
         self.born_s, self.hurried = time.monotonic(), False
 
 
 class Pool:
-    """Threads for jobs; a context manager that ends them. The lock protects the count of read-ahead alone."""
+    """Threads for jobs; a context manager that ends them. The lock protects the count of read-ahead, the list of threads."""
 
     def __init__(self, deadline_s: float, threads: int = THREADS, ahead_limit: int = AHEAD_LIMIT) -> None:
         self._deadline_s, self._ahead_limit = deadline_s, min(ahead_limit, max(1, threads - 1))
@@ -51,7 +54,8 @@ class Pool:
         self._ahead: deque[Job] = deque()
         self._lock = threading.Lock()
         self._ahead_count = 0
-        self._closed = threading.Event()
+        self._closed, self._roused = threading.Event(), threading.Event()
+        self._look: Callable[[], float] = lambda: _WATCH_S
         self._threads = [
             threading.Thread(target=self._work, name=f"fetch-{number}", daemon=True) for number in range(threads)
         ]
@@ -107,14 +111,42 @@ class Pool:
         while (job := self._pop(self._ahead)) is not None:
             self._guarded(job.given_up)
 
+    def watch(self, look: Callable[[], float]) -> None:
+        """Call `look` from time to time: it says in how many seconds again."""
+        self._look = look
+
+    def rouse(self) -> None:
+        """Let the watch look now."""
+        self._roused.set()
+
+    def lend(self, run: Callable[[], object]) -> bool:
+        """Do `run` in a thread of its own, which takes jobs afterwards unless `run` returns False; False: no thread.
+
+        For the watch only: threads are lent one after the other.
+        """
+        thread = threading.Thread(target=self._lent, args=(run,), name="fetch-again", daemon=True)
+        with self._lock:
+            if self._closed.is_set():
+                return False
+            self._threads = [each for each in self._threads if each.is_alive()]
+            self._threads.append(thread)
+        try:
+            thread.start()
+        except RuntimeError:  # this user may have no more threads
+            return False
+        return True
+
     def close(self) -> None:
         """Tell what has not begun that it is late; wait for what has, but not for long."""
-        self._closed.set()
-        for _ in self._threads:
+        with self._lock:
+            self._closed.set()
+            threads = [*self._threads]
+        self._roused.set()
+        for _ in threads:
             self._tokens.put(False)  # the end
         self._give_up()
         deadline_s = time.monotonic() + _CLOSE_WAIT_S
-        for thread in self._threads:
+        for thread in threads:
             if thread.ident is not None:
                 thread.join(max(0.0, deadline_s - time.monotonic()))
 
@@ -139,12 +171,23 @@ class Pool:
     def _work(self) -> None:
         while self._tokens.get() and not self._closed.is_set():
             job = self._pop(self._urgent) or self._pop(self._ahead)
-            if job is not None:  # else it was late, or hurried
-                self._guarded(job.run)
+            if job is not None and self._guarded(job.run) is False:  # None: it was late, or hurried
+                return
             del job  # the next wait may be long, and a job may hold bytes
 
+    def _lent(self, run: Callable[[], object]) -> None:
+        if self._guarded(run) is not False:
+            del run
+            self._work()
+
     def _watch(self) -> None:
-        while not self._closed.wait(_WATCH_S):
+        next_s: object = _WATCH_S
+        while True:
+            self._roused.wait(min(_WATCH_S, next_s if isinstance(next_s, float) else _WATCH_S))
+            self._roused.clear()
+            if self._closed.is_set():
+                return
+            next_s = self._guarded(self._look)
             for queue in (self._urgent, self._ahead):
                 while (job := self._late_in(queue)) is not None:
                     if self._remove(queue, job):  # else a thread came after all
@@ -174,8 +217,9 @@ class Pool:
             return None
 
     @staticmethod
-    def _guarded(call: Callable[[], None]) -> None:
+    def _guarded(call: Callable[[], object]) -> object:
         try:
-            call()
+            return call()
         except Exception:  # noqa: BLE001  # a job tells its own failures; what is left is a defect, and the thread must live
             _LOG.exception("defect in a fetch")
+            return None

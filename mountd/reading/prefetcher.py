@@ -35,6 +35,14 @@ class Prefetcher:
                 streams = self._files[file.digest] = Streams(file.size, self._largest_window_bytes)
             return streams.note(offset, size, starved=starved)
 
+    def status(self) -> dict[str, int]:
+        """{"streams": those under way with a window, "bytes": how far ahead of their readers they have asked, together}."""
+        with self._lock:
+            files = list(self._files.values())
+        # The sums are made outside of the lock, which every read of a large file takes; a stream may move on meanwhile.
+        open_ = [stream for each in files for stream in each.under_way()]
+        return {"streams": len(open_), "bytes": sum(max(0, each.asked_to - each.expected) for each in open_)}
+
     def follow(self, file: FileKey, advice: Advice) -> None:
         """Fetch what `advice` says is worth it, as far as there is room."""
         for start, end in advice.ahead:

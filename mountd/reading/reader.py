@@ -12,6 +12,7 @@ Invariant: the parts that are returned or answered are in order, and together ex
 
 import copy
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 from mountd.cache.memory import Piece
@@ -19,10 +20,12 @@ from mountd.cache.tiers import Cache
 from mountd.dataset.extents import FileKey, Range, clip, gaps, split, widen
 from mountd.errors import DefectError, MountdError, StoreUnreachableError
 from mountd.metrics import Metrics
-from mountd.reading.fetcher import Fetcher, Flight
+from mountd.reading.fetcher import Fetcher
+from mountd.reading.flights import Flight
 from mountd.reading.plan import PlanPrefetcher
 from mountd.reading.pool import Job, Pool
 from mountd.reading.prefetcher import Prefetcher
+from mountd.reading.slowest import Cause, Slowest, SlowRead, longest
 from mountd.reading.window import FIRST_FETCH_BYTES
 from mountd.stores.base import Buffer, RangeReader, ReadyReader
 
@@ -52,6 +55,7 @@ class Reader:
         self._cache, self._fetcher, self._prefetcher, self._pool = cache, fetcher, prefetcher, pool
         self._plan, self._metrics, self._stores = plan, metrics, stores
         self._in_place = [in_place and store.in_place for store in stores]
+        self.slowest = Slowest()
         self._ready = [store if isinstance(store, ReadyReader) else None for store in stores]
 
     def start(self, file: FileKey, offset: int, size: int, answer: Answer) -> Parts | None:
@@ -99,7 +103,10 @@ class Reader:
         if data is not None:
             return (data,)
 
+        born_s = time.monotonic()
+
         def run() -> None:
+            begun_s = time.monotonic()
             try:
                 result: Parts | MountdError = (store.read(file.key, offset, size, file.etag),)
             except MountdError as error:
@@ -107,6 +114,11 @@ class Reader:
             except Exception as error:  # noqa: BLE001  # a defect must not leave the reader waiting for ever
                 result = DefectError(f"{store.url}{file.key}: {type(error).__name__}: {error}")
             answer(result)
+            now_s = time.monotonic()
+            if self.slowest.is_slow(now_s - born_s, now_s):
+                cause: Cause = "thread" if begun_s - born_s > now_s - begun_s else "disk"
+                failure = type(result).__name__ if isinstance(result, MountdError) else ""
+                self.slowest.note(SlowRead(file, offset, size, now_s - born_s, cause, failure, now_s))
 
         self._pool.submit(Job(run, lambda: answer(StoreUnreachableError(f"{store.url}{file.key}: no answer in time"))))
         return None
@@ -122,7 +134,7 @@ class Reader:
             parts: Parts | None = [data for _, data in pieces]
         else:
             self._metrics.add("cache_misses")
-            waiting = _Waiting(file, offset, size, pieces, answer)
+            waiting = _Waiting(file, offset, size, pieces, answer, self.slowest)
             fetch_to = advice.fetch_to if advice else offset + size
             whole = file.size <= WHOLE_BYTES and not pieces and offset <= FIRST_FETCH_BYTES
             wanted = [(0, file.size)] if whole else _wanted(file, missing, offset + size, fetch_to)
@@ -136,10 +148,25 @@ class Reader:
 class _Waiting:
     """One read that waits for flights. The lock protects its count and pieces; it is answered once, outside of it."""
 
-    __slots__ = ("_answer", "_armed", "_failure", "_file", "_left", "_lock", "_offset", "_pieces", "_size")
+    __slots__ = (
+        "_answer",
+        "_armed",
+        "_born_s",
+        "_failure",
+        "_file",
+        "_left",
+        "_lock",
+        "_offset",
+        "_pieces",
+        "_size",
+        "_slowest",
+    )
 
-    def __init__(self, file: FileKey, offset: int, size: int, pieces: list[Piece], answer: Answer) -> None:
+    def __init__(
+        self, file: FileKey, offset: int, size: int, pieces: list[Piece], answer: Answer, slowest: Slowest
+    ) -> None:
         self._file, self._offset, self._size, self._answer = file, offset, size, answer
+        self._slowest, self._born_s = slowest, time.monotonic()
         self._lock = threading.Lock()
         self._pieces = pieces
         self._left = 0  # below 0 while flights land that `arm` has not counted yet
@@ -157,6 +184,18 @@ class _Waiting:
             due = self._is_due()
         if due:
             self._answer(self._failure or self._told())
+            self._note(flight)
+
+    def _note(self, last: Flight) -> None:
+        """Tell how long this read waited, and for what, if it was long; it has been answered already."""
+        now_s, born_s = time.monotonic(), self._born_s
+        if not self._slowest.is_slow(now_s - born_s, now_s):
+            return
+        begun_s = max(born_s, last.begun_s or now_s)  # a flight that had begun before this read joined it
+        asked_s = max(begun_s, last.asked_s or now_s)
+        cause = longest(begun_s - born_s, asked_s - begun_s, now_s - asked_s)
+        failure = type(self._failure).__name__ if self._failure is not None else ""
+        self._slowest.note(SlowRead(self._file, self._offset, self._size, now_s - born_s, cause, failure, now_s))
 
     def arm(self, count: int, here: list[Piece]) -> Parts | None:
         """`count` flights were joined, and `here` is what needed none; the whole answer, if all has landed already."""

@@ -16,7 +16,8 @@ from mountd.cache.disk import DiskCache
 from mountd.cache.memory import MemoryCache
 from mountd.dataset.extents import FileKey, Range, split
 from mountd.errors import MountdError, StoreUnreachableError
-from mountd.reading.fetcher import Fetcher, Flight
+from mountd.reading.fetcher import Fetcher
+from mountd.reading.flights import Flight
 from mountd.reading.window import LARGEST_FETCH_BYTES
 from mountd.stores.base import Buffer
 from mountd.units import format_size

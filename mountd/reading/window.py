@@ -77,6 +77,10 @@ class Streams:
                 stream.window_bytes = min(wider, useful, self._largest_window_bytes)
         return Advice(end, self._ahead(stream, end), stream)
 
+    def under_way(self) -> list[Stream]:
+        """The streams that have a window and have not come to the end; any thread may ask."""
+        return [each for each in tuple(self._streams) if each.window_bytes and each.expected < self._file_size]
+
     def _ahead(self, stream: Stream, end: int) -> list[Range]:
         start = max(stream.asked_to, -(-end // GRANULE_BYTES) * GRANULE_BYTES)
         window = stream.window_bytes

@@ -18,7 +18,7 @@ The error contract, which callers rely on and which the conformance suite checks
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -80,6 +80,27 @@ class RangeReader(Protocol):
 
     def read(self, key: str, offset: int, size: int, etag: str) -> Buffer:
         """Return exactly `size` bytes at `offset` of the object whose ETag is `etag`; blocks up to the store's deadline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """The time that one read may take: `seconds` with all its attempts, `attempt_s` for the first of them.
+
+    An attempt that ran out of time gives the next one twice as much: the link may have become slower than was learnt.
+    `took` is told how many seconds the attempt took that succeeded.
+    """
+
+    seconds: float
+    attempt_s: float = float("inf")
+    took: Callable[[float], None] | None = None
+
+
+@runtime_checkable
+class TimedReader(RangeReader, Protocol):
+    """A reader that can be told how long a read may take, below its own deadline."""
+
+    def read_within(self, key: str, offset: int, size: int, etag: str, within: Within) -> Buffer:
+        """As `read`; blocks for `within.seconds` at most."""
 
 
 @runtime_checkable

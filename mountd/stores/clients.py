@@ -1,7 +1,7 @@
 """What obstore needs around it: clients with timeouts, and exceptions in our words.
 
 obstore's timeouts belong to a client and not to a call, so `Clients` is a ladder of them, and an attempt takes the slowest
-that still ends before the deadline. Its own retries are off; ours are in `retry`.
+that still ends before its limit. Its own retries are off; ours are in `retry`.
 
 Invariants: no client is used in another process than the one that made it (after a fork the call would block for ever,
 because obstore's threads live in the parent); of an exception only the status, the service's code and a few known signs
@@ -18,7 +18,7 @@ from obstore import exceptions as obstore_errors
 
 from mountd.errors import AccessDeniedError, BadInputError, DataChangedError, MountdError, NotFoundError
 from mountd.stores.base import check_process
-from mountd.stores.retry import NO_ANSWER, NO_TIME, TransientError
+from mountd.stores.retry import NO_ANSWER, NO_TIME, TransientError, attempt_limits_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,12 @@ if TYPE_CHECKING:
 
 _CONNECT_S = 5.0
 _STALL_SHARE = 4  # an attempt that stands still for a quarter of the deadline is given up
-_LADDER = (1.0, 0.25, 1 / 16, 1 / 64)  # timeouts of the clients, in deadlines
+_LADDER = (
+    1.0,
+    0.25,
+    1 / 16,
+    1 / 64,
+)  # timeouts of the clients, in deadlines; beside them the learnt ones, see `ATTEMPT_S`
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504, 509}
 
 _STATUS = re.compile(r"status code: (\d{3})")
@@ -58,6 +63,9 @@ class Clients:
         self._make = make
         self._deadline_s = deadline_s
         self._process_id = os.getpid()
+        self._ladder_s = sorted(
+            {*(deadline_s * share for share in _LADDER), *attempt_limits_s(deadline_s)}, reverse=True
+        )
         self._made: dict[float, ObjectStore] = {}
 
     def within(self, limit_s: float) -> "ObjectStore":
@@ -68,9 +76,9 @@ class Clients:
             TransientError: the time left is too short for any.
         """
         check_process(self._process_id)
-        for share in _LADDER:
+        for timeout_s in self._ladder_s:
             # A hair above, because a deadline that has just begun has microseconds less than it says.
-            if (timeout_s := self._deadline_s * share) <= limit_s * 1.02:
+            if timeout_s <= limit_s * 1.02:
                 # Two threads may make the same client at once: one of the two is kept, the other does no harm.
                 return self._made.get(timeout_s) or self._made.setdefault(timeout_s, self._new(timeout_s))
         raise TransientError(NO_TIME)
@@ -78,7 +86,7 @@ class Clients:
     @property
     def least_s(self) -> float:
         """The shortest timeout there is."""
-        return self._deadline_s * _LADDER[-1]
+        return self._ladder_s[-1]
 
     def check_process(self) -> None:
         """Raise DefectError in a forked child."""

@@ -12,13 +12,22 @@ from mountd.stores.base import Lister, RangeReader, Writer
 from mountd.stores.source import Source, file_url, local_path, parse_source, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from mountd.stores.credentials import Credential
     from mountd.stores.local import LocalStore
     from mountd.stores.memory import MemoryStore
 
-__all__ = ["Source", "file_url", "local_path", "open_lister", "open_reader", "open_writer", "parse_source"]
+__all__ = [
+    "Source",
+    "file_url",
+    "local_path",
+    "open_lister",
+    "open_reader",
+    "open_writer",
+    "parse_source",
+    "require_verifiable",
+]
 
 
 def open_reader(
@@ -27,19 +36,36 @@ def open_reader(
     *,
     deadline_s: float = 60,
     on_retry: "Callable[[], None] | None" = None,
+    verified: bool = False,
 ) -> RangeReader:
     """A reader of the objects below the base URL `url`; each read ends within `deadline_s`.
 
-    `on_retry` is called, by any thread, whenever a request is asked again.
+    `on_retry` is called, by any thread, whenever a request is asked again. `verified`: each range of an Azure blob is
+    compared with its MD5, which the service computes; other stores have none, see `require_verifiable`.
     """
     source = _base(url)
     if source.kind in {"file", "memory"}:
         return _local_or_memory(source)
+    if source.kind == "blob" and verified:
+        from mountd.stores import azure_blob
+
+        return azure_blob.AzureBlobStore(source, credential, deadline_s=deadline_s, verified=True, on_retry=on_retry)
     from mountd.stores import objects
 
     if source.kind == "blob":
         return objects.open_blob(source, credential, deadline_s=deadline_s, on_retry=on_retry)
     return objects.open_https(source, deadline_s=deadline_s, on_retry=on_retry)
+
+
+def require_verifiable(urls: "Sequence[str]") -> None:
+    """Refuse to promise checksums that nobody has; what is read on this machine needs none.
+
+    Raises:
+        BadInputError: some of `urls` are asked over a network, and none of these has checksums.
+    """
+    far = [url for url in urls if parse_source(url).kind not in {"file", "memory"}]
+    if far and not any(parse_source(url).kind == "blob" for url in far):
+        raise BadInputError(f"--verify-wire: {far[0]}: a web server tells no checksums; leave it out")
 
 
 def open_lister(url: str, credential: "Credential | None", *, deadline_s: float = 60) -> Lister:

@@ -11,7 +11,7 @@ deadline; what is raised at the end names what was asked, the last reason and th
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
@@ -21,10 +21,22 @@ from mountd.errors import StoreUnreachableError
 T = TypeVar("T")
 
 _LEAST_S = 0.05  # less is not worth an attempt
+ATTEMPT_S = 5.0  # no attempt is given less, unless less is left
 NO_ANSWER = "no answer in time"
 NO_TIME = "no time for another attempt"
 _OUT_OF_TIME = {NO_ANSWER, NO_TIME}
 _LEAST_PAUSE_S = 0.01  # a draw of 0 must not become a busy loop
+
+
+def attempt_limits_s(deadline_s: float) -> Iterator[float]:
+    """The timeouts that an attempt may be given below the deadline: 5 s, and its doubles.
+
+    Few steps, because each is a client of its own, with its own connections.
+    """
+    limit_s = ATTEMPT_S
+    while limit_s < deadline_s:
+        yield limit_s
+        limit_s *= 2
 
 
 class TransientError(Exception):
@@ -79,11 +91,13 @@ def retry(
     sleep: Callable[[float], None] = time.sleep,
     draw: Callable[[], float] = random.random,
     on_retry: Callable[[], None] | None = None,
+    took: Callable[[float], None] | None = None,
 ) -> T:
     """Return `attempt(seconds it may take)`, asking again while it raises `TransientError`.
 
-    An attempt takes `attempt_limit_s` at most, and none starts when less than `least_s` is left. `on_retry` is called
-    before each attempt but the first: somebody counts.
+    An attempt takes `attempt_limit_s` at most, twice that after one that ran out of time (what was taken for a stall may
+    be a link that is slow), and none starts when less than `least_s` is left. `on_retry` is called before each attempt
+    but the first: somebody counts. `took` is told the seconds of the attempt that succeeded.
 
     Raises:
         StoreUnreachableError: the deadline is over, or the service asks to wait beyond it.
@@ -94,12 +108,18 @@ def retry(
         if failures and on_retry is not None:
             on_retry()
         try:
-            return attempt(min(attempt_limit_s, deadline.remaining_s))
+            begin_s = deadline.elapsed_s
+            result = attempt(min(attempt_limit_s, deadline.remaining_s))
+            if took is not None:
+                took(deadline.elapsed_s - begin_s)
+            return result  # noqa: TRY300  # `took` does not raise
         except TransientError as error:
             # The last attempts have little time; that they ran out of it says less than why the others failed.
             if not failures or error.reason not in _OUT_OF_TIME:
                 reason = error.reason
             failures, asked_s = failures + 1, error.retry_after_s
+            if error.reason == NO_ANSWER:
+                attempt_limit_s *= 2
         if asked_s is not None and asked_s >= deadline.remaining_s:
             reason += f"; the service asks to wait {asked_s:.0f} s"
             break

@@ -59,7 +59,7 @@ def watch(child: KeptChild, session: Session, bell: Bell, grace_s: float, starte
                 started(child.child_pid)
         for name, mount in mounts.items():
             if mount.fileno() in ready:
-                failure = failure or f"input '{name}': its worker (process {mount.pid}) died, so the job was ended"
+                failure = failure or f"input '{name}': its supervisor (process {mount.pid}) died, so the job was ended"
                 session.lose(name)
                 child.signal(_SIGTERM)
     child.end_keeper()
@@ -70,7 +70,7 @@ def watch(child: KeptChild, session: Session, bell: Bell, grace_s: float, starte
 
 
 def _end_orphans(session: Session, bell: Bell, grace_s: float) -> None:
-    """End what the keeper left: all that is below us, except the workers of our own mounts."""
+    """End what the keeper left: all that is below us, except the supervisors of our own mounts."""
     heard = len(bell.stops)
 
     def pause(seconds: float) -> bool:

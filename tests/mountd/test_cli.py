@@ -116,18 +116,19 @@ def test_in_the_foreground_sigterm_ends_the_mount(mountd: Command, tree: Path) -
 
 
 @pytest.mark.fuse
-def test_a_dead_worker_ends_the_foreground_with_one_line(mountd: Command, tree: Path) -> None:
+def test_in_the_foreground_a_dead_worker_is_replaced_and_the_line_says_so(mountd: Command, tree: Path) -> None:
     command = [str(MOUNTD), "mount", file_url(tree), str(mountd.mountpoint), "--foreground", "--json"]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, env=mountd.environment, stdout=pipe, stderr=pipe, text=True) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        text = ""
-        while not text.endswith("}\n") or not text.rstrip().endswith("\n}"):
-            text += process.stdout.readline()
-        os.kill(json.loads(text)["worker_pid"], 9)
-        assert process.wait(20) == 6
-        assert "the worker died" in process.stderr.read()
+        status = json.loads("".join(iter(process.stdout.readline, "}\n")) + "}")
+        assert status["supervisor_pid"] == process.pid
+        os.kill(status["worker_pid"], 9)
+        assert subprocess.run(["diff", "-r", tree, mountd.mountpoint], check=False).returncode == 0
+        process.terminate()
+        assert process.wait(20) == 0
+        assert f"worker {status['worker_pid']} died (by signal 9); another takes over" in process.stderr.read()
     assert mounting.find(mountd.mountpoint) is None
 
 
@@ -185,7 +186,7 @@ def test_bad_settings_name_where_they_come_from(mountd: Command, tree: Path) -> 
     place = (file_url(tree), mountd.mountpoint)
     assert "--memory" in mountd.fails(3, "mount", *place, "--memory", "lots")
     assert "MOORAGE_CACHE" in mountd.fails(3, "mount", *place, MOORAGE_CACHE="sometimes")
-    assert "--driver: 'kernel' is neither native nor pyfuse3" in mountd.fails(3, "mount", *place, "--driver", "kernel")
+    assert "--driver: 'kernel' is none of native, pyfuse3" in mountd.fails(3, "mount", *place, "--driver", "kernel")
     assert mountd("mount", *place, "--no-such-flag").returncode == 2
 
 

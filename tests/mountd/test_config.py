@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mountd import config
-from mountd.config import FIELDS, Settings, cgroup_limit, click_options, describe, load, texts
+from mountd.cgroup import cgroup_limit
+from mountd.config import FIELDS, Settings, click_options, describe, load, texts
 from mountd.errors import BadInputError, MountdError, NotFoundError
 
 GIB = 2**30
@@ -122,9 +123,13 @@ def test_a_file_named_but_missing_is_an_error_and_one_named_replaces_the_usual_o
         ("cache", "sometimes", "'sometimes' is none of auto, always, off"),
         ("read_deadline", "0", "'0' is 0s, and must be between 1s and 24h"),
         ("read_ahead", "1TiB", "'1TiB' is 1 TiB, and must be between 4 KiB and 64 MiB"),
-        ("driver", "libfuse", "'libfuse' is neither native nor pyfuse3"),
+        ("driver", "libfuse", "'libfuse' is none of native, pyfuse3"),
         ("allow_other", "maybe", "'maybe' is neither true nor false"),
         ("cache_dir", " ", "' ' is not a folder"),
+        ("metrics_port", "65536", "'65536' is no port; write a number between 1 and 65535"),
+        ("metrics_port", "\u0663", "is no port"),
+        ("metrics_file", " ", "' ' is not a file"),
+        ("log_format", "xml", "'xml' is none of auto, text, json, journal"),
         ("cache_dir", "~nobody-here/x", "is not a folder that can be found"),
     ],
 )
@@ -156,6 +161,9 @@ def test_settings_cross_to_another_process_unchanged(machine: Path) -> None:
         "read_deadline": "1.3333333m",
         "cache_size": "123456789",
         "allow_other": "yes",
+        "metrics_port": "9400",
+        "metrics_file": str(machine / "m.prom"),
+        "log_format": "json",
     }
     sent = load(flags).settings
     assert load(texts(sent), {"MOORAGE_MEMORY": "5MiB", "MOORAGE_CACHE": "off"}).settings == sent

@@ -1,4 +1,4 @@
-"""The contract between starter and worker, from both sides."""
+"""The contracts of a mount's processes, from both sides."""
 
 import json
 import socket
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mountd import contract
-from mountd.contract import Order
+from mountd.contract import starting
+from mountd.contract.starting import Order
 from mountd.errors import DefectError, MountPointError
 from mountd.processes import ProcessId
 from mountd.stores.credentials import Credential
@@ -29,13 +29,15 @@ def test_an_order_arrives_as_it_was_sent(ends: tuple[socket.socket, socket.socke
         settings={"memory": "100MiB"},
         credentials={"https://x/": Credential("key", "c2VjcmV0")},
         lifeline=True,
+        foreground=True,
+        print_status=True,
         mark="A=b",
         owner=ProcessId(5, 6),
         owns_manifest=True,
         log_level="DEBUG",
     )
-    contract.send_order(ends[0], order)
-    assert contract.receive_order(ends[1]) == order
+    starting.send_order(ends[0], order)
+    assert starting.receive_order(ends[1]) == order
 
 
 def test_an_order_shows_no_secret() -> None:
@@ -47,23 +49,23 @@ def test_an_order_shows_no_secret() -> None:
 def test_another_version_or_no_order_is_refused(ends: tuple[socket.socket, socket.socket], sent: bytes) -> None:
     ends[0].sendall(sent)
     ends[0].close()
-    with pytest.raises(DefectError, match="no order of version 1"):
-        contract.receive_order(ends[1])
+    with pytest.raises(DefectError, match="no order of version 2"):
+        starting.receive_order(ends[1])
 
 
 def test_an_error_arrives_as_the_class_it_was(ends: tuple[socket.socket, socket.socket]) -> None:
-    contract.send_error(ends[1], MountPointError("/mnt: not empty"))
+    starting.send_error(ends[1], MountPointError("/mnt: not empty"))
     with pytest.raises(MountPointError, match="/mnt: not empty"):
-        contract.receive_answer(ends[0])
+        starting.receive_answer(ends[0])
 
 
 def test_an_error_of_an_unknown_class_is_a_defect(ends: tuple[socket.socket, socket.socket]) -> None:
     ends[1].sendall(json.dumps({"error": "FutureError", "message": "x"}).encode() + b"\n")
     with pytest.raises(DefectError):
-        contract.receive_answer(ends[0])
+        starting.receive_answer(ends[0])
 
 
-def test_a_worker_that_ends_without_a_word_is_told_apart(ends: tuple[socket.socket, socket.socket]) -> None:
+def test_a_supervisor_that_ends_without_a_word_is_told_apart(ends: tuple[socket.socket, socket.socket]) -> None:
     ends[1].close()
     with pytest.raises(EOFError):
-        contract.receive_answer(ends[0])
+        starting.receive_answer(ends[0])

@@ -174,13 +174,13 @@ def test_status_has_the_keys_of_the_contract(mount: client.Mount) -> None:
     assert set(status["fetch"]) >= {"requests", "bytes", "errors", "retries", "hedged", "in_flight"}
     assert set(status["cache"]) >= {"hits", "misses", "bytes", "limit_bytes", "corrupt"}
     assert status["files"] == sum(not name.endswith("/") for name in SIZES)
-    assert status["worker_pid"] == mount.pid
+    assert status["supervisor_pid"] == mount.pid
 
 
 def test_status_is_also_an_attribute_of_the_mount_point(mount: client.Mount) -> None:
     value = os.getxattr(mount.mountpoint, "user.mountd.status")
     assert len(value) == 2048
-    assert json.loads(value)["worker_pid"] == mount.pid
+    assert json.loads(value)["supervisor_pid"] == mount.pid
     with pytest.raises(OSError, match="No data") as caught:
         os.getxattr(mount.mountpoint, "user.other")
     assert caught.value.errno == errno.ENODATA

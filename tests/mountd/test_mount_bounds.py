@@ -119,14 +119,14 @@ def test_a_sequential_read_fetches_at_most_a_twentieth_more_than_the_file(
 
 
 def test_under_64_readers_the_worker_stays_within_its_memory(world: Served, mount: client.Mount) -> None:
-    before = anonymous_bytes(mount.pid)
+    before = anonymous_bytes(mount.status()["worker_pid"])
     rng = random.Random(64)
     reads = [world.read(mount, "sparse", rng.randrange(SPARSE_BYTES), 2 * MIB) for _ in range(256)]
     peak = before
 
     def look() -> None:
         nonlocal peak
-        peak = max(peak, anonymous_bytes(mount.pid))
+        peak = max(peak, anonymous_bytes(mount.status()["worker_pid"]))
         assert mount.status()["memory"]["used_bytes"] <= 16 * MIB
 
     assert wrong(reads, read_apart(reads, [look] * len(reads), threads=64)) == []

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from mountd import client, contract, records
-from mountd.contract import Order
+from mountd import clearing, client, config, records
+from mountd.contract import starting
+from mountd.contract.starting import Order
 from mountd.errors import BadInputError, MountPointError, NotFoundError
 from mountd.freeze import FreezeSource, freeze
 from mountd.fuse import mounting
@@ -101,7 +102,7 @@ class TestMountPoint:
             assert all("mounted" in str(each) for each in outcomes if isinstance(each, MountPointError))
             stacked = [each for each in mounting.mounts() if each.mountpoint == tmp_path / "mnt"]
             assert len(stacked) == 1
-            assert mount.status()["worker_pid"] == mount.pid
+            assert mount.status()["supervisor_pid"] == mount.pid
             assert (mount.mountpoint / "a").read_bytes() == content("a", 0, 5)
         assert not list(records.runtime_folder().glob(f"mounts/{records.folder_of(tmp_path / 'mnt').name}*"))
 
@@ -114,15 +115,29 @@ class TestMountPoint:
     @pytest.mark.usefixtures("driver")
     def test_a_dead_mount_is_named_and_unmount_cleans_it_up(self, manifest: Path, tmp_path: Path) -> None:
         mount = client.start(manifest, tmp_path / "mnt", lifeline=True)
-        os.kill(mount.pid, signal.SIGKILL)
-        until(lambda: mounting.is_dead(tmp_path / "mnt"), what="the death of the mount")
-        self.refused(manifest, tmp_path / "mnt", "a dead mount.*mountd unmount")
-        with pytest.raises(MountPointError, match="a dead mount"):
+        self.kill_whole(mount)
+        with pytest.raises(MountPointError, match=r"a dead mount.*mountd unmount"):
             client.status(tmp_path / "mnt")
         client.stop(tmp_path / "mnt")
         assert mounting.find(tmp_path / "mnt") is None
         assert client.mounts() == [] or all(record.mountpoint != tmp_path / "mnt" for record in client.mounts())
         mount.stop()
+
+    @pytest.mark.usefixtures("driver")
+    def test_a_dead_mount_is_taken_off_by_the_next(self, manifest: Path, tmp_path: Path) -> None:
+        dead = client.start(manifest, tmp_path / "mnt", lifeline=True)
+        self.kill_whole(dead)
+        with client.start(manifest, tmp_path / "mnt", lifeline=True) as mount:
+            assert (mount.mountpoint / "a").read_bytes() == content("a", 0, 5)
+            assert len([each for each in mounting.mounts() if each.mountpoint == tmp_path / "mnt"]) == 1
+        dead.stop()
+
+    def kill_whole(self, mount: client.Mount) -> None:
+        worker = mount.status()["worker_pid"]
+        os.kill(mount.pid, signal.SIGSTOP)  # so that it replaces nothing
+        os.kill(worker, signal.SIGKILL)
+        os.kill(mount.pid, signal.SIGKILL)
+        until(lambda: mounting.is_dead(mount.mountpoint), what="the death of the mount")
 
     def test_a_symlink_names_the_same_mount_whoever_uses_it(self, manifest: Path, tmp_path: Path) -> None:
         (tmp_path / "mnt").mkdir()
@@ -131,7 +146,7 @@ class TestMountPoint:
         for made_by in ("mnt", "link to link"):
             with client.start(manifest, tmp_path / made_by, lifeline=True) as mount:
                 for name in ("mnt", "link", "link to link"):
-                    assert client.status(tmp_path / name)["worker_pid"] == mount.pid
+                    assert client.status(tmp_path / name)["supervisor_pid"] == mount.pid
                 self.refused(manifest, tmp_path / "mnt", "mounted there already")
                 assert client.stop(tmp_path / "link") is False
                 assert mounting.find(tmp_path / "mnt") is None
@@ -206,7 +221,7 @@ class TestEnd:
                 assert os.pread(stream.fileno(), 5000, 0) == content("a", 0, 5000)
                 stream.close()
                 until(lambda: not is_running_child(mount), what="the end of the first worker")
-                assert following.status()["worker_pid"] == following.pid
+                assert following.status()["supervisor_pid"] == following.pid
 
     def test_what_others_mounted_over_it_is_not_taken_off(self, mount: client.Mount) -> None:
         subprocess.run(["mount", "-t", "tmpfs", "others", mount.mountpoint], check=True)
@@ -222,8 +237,8 @@ class TestEnd:
     def test_a_starter_that_dies_before_it_hears_leaves_no_dead_mount(self, tmp_path: Path, lifeline: bool) -> None:  # noqa: FBT001  # a case
         freeze([FreezeSource(file_url(make_tree(tmp_path / "t", {"a": 5})))], tmp_path / "n")
         channel, process = client._execute(inherit_errors=True)
-        mountpoint = tmp_path / "early"
-        contract.send_order(channel, Order(tmp_path / "n", mountpoint, "s", lifeline=lifeline))
+        mountpoint, settled = tmp_path / "early", config.texts(config.load().settings)
+        starting.send_order(channel, Order(tmp_path / "n", mountpoint, "s", settled, lifeline=lifeline))
         channel.close()  # with its answer unread, if that is there already
         if lifeline:
             assert process.wait(20) in {0, 128 + signal.SIGTERM}
@@ -237,7 +252,7 @@ class TestEnd:
     def test_a_worker_that_lost_its_socket_is_named_and_force_ends_it(
         self, mount: client.Mount, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(client, "_END_TIMEOUT_S", 0.1)
+        monkeypatch.setattr(clearing, "_END_TIMEOUT_S", 0.1)
         (records.folder_of(mount.mountpoint) / "control").unlink()
         with pytest.raises(MountPointError, match=f"process {mount.pid}.*--force"):
             client.stop(mount.mountpoint)

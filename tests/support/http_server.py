@@ -9,7 +9,7 @@ import socket
 import struct
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import formatdate
@@ -51,6 +51,7 @@ class HttpServer:
     if_match: bool = True
     refused: set[str] = field(default_factory=set)  # paths that answer 403
     faults: deque[Fault] = field(default_factory=deque)
+    delay_s: Callable[[], float] | None = None  # asked once a request: how long its answer takes
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)
     closing: threading.Event = field(default_factory=threading.Event)
 
@@ -119,6 +120,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         state, path = self.server.state, unquote(self.path)
         state.requests.append((self.command, path, self.headers.get("Range")))
+        if state.delay_s is not None:
+            state.closing.wait(state.delay_s())
         fault = state.next_fault()
         if fault is not None and fault.kind == "stall":
             state.closing.wait()

@@ -110,9 +110,9 @@ def kept_bytes(memory: MemoryCache) -> int:
     return sum(extent.end - extent.start for extent in extents)
 
 
-def file_of(name: str, size: int) -> FileKey:
+def file_of(name: str, size: int, md5: bytes | None = None) -> FileKey:
     """The file `name` of a `FakeStore`."""
-    return FileKey.of(URL, 2, 0, name, f"tag {name}", size)
+    return FileKey.of(URL, 2, 0, name, f"tag {name}", size, md5)
 
 
 def data_of(name: str, offset: int, size: int) -> bytes:

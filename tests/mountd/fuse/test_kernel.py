@@ -21,6 +21,7 @@ from mountd.fuse import protocol
 from mountd.fuse.kernel import SERVICE_THREADS, Driver
 from mountd.fuse.operations import Later, Operations, Parts
 from mountd.fuse.protocol import InitFlag, Opcode, Owner, Request
+from mountd.fuse.table import InFlightTable
 from mountd.stores.memory import MemoryStore
 from tests.support.content import content
 from tests.support.reading import open_reading
@@ -71,7 +72,8 @@ def driven(operations: Operations) -> Iterator[Kernel]:
     kernel_end, device = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     kernel_end.settimeout(10)
     closed = threading.Event()
-    driver = Driver(device.fileno(), operations, closed.set)
+    table = InFlightTable.create()
+    driver = Driver(device.fileno(), table, operations, closed.set, resend=False)
     driver.start()
     try:
         yield Kernel(kernel_end)
@@ -167,7 +169,7 @@ def test_a_mount_that_may_not_have_its_threads_is_refused_at_once(monkeypatch: p
 
     reading, writing = os.pipe()
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    driver = Driver(reading, cast("Operations", None), lambda: None)
+    driver = Driver(reading, InFlightTable.create(), cast("Operations", None), lambda: None, resend=False)
     with pytest.raises(FuseUnavailableError, match="threads"):
         driver.start()
     os.close(reading)

@@ -49,7 +49,7 @@ class FakeFiles:
 
 @contextmanager
 def served(mountpoint: Path, read: Callable[[int], bytes]) -> Iterator[Path]:
-    device = mounting.mount(mounting.check(mountpoint), "test", allow_other=False, driver="pyfuse3")
+    device = mounting.mount(mounting.check(mountpoint), "test", allow_other=False)
     closed = threading.Event()
     files, owner = cast("FileSystem", FakeFiles(read)), Owner(os.getuid(), os.getgid())
     driver = Driver(device, files, owner, lambda: b"status", closed.set)

@@ -11,7 +11,8 @@ from mountd.cache.memory import MemoryCache, Piece
 from mountd.cache.tiers import Cache
 from mountd.errors import DataChangedError, MountdError, StoreUnreachableError
 from mountd.reading import pool as pools
-from mountd.reading.fetcher import Fetcher, Flight
+from mountd.reading.fetcher import Fetcher
+from mountd.reading.flights import Flight
 from tests.support import reading as readings
 from tests.support.reading import FakeStore, data_of, file_of, never, open_reading
 from tests.support.waiting import until

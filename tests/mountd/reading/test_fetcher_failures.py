@@ -1,13 +1,18 @@
 """What becomes of all who wait for a flight when it fails."""
 
+import hashlib
+import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
 
+from mountd.dataset.extents import FileKey
 from mountd.errors import CorruptDataError, DefectError, StoreUnreachableError
 from mountd.reading import fetcher as fetchers
+from mountd.stores import registry
+from tests.support.http_server import Fault, HttpServer
 from tests.support.reading import FakeStore, data_of, file_of, open_reading
 from tests.support.waiting import until
 
@@ -39,6 +44,59 @@ def test_a_failure_reaches_everybody_who_waits_and_the_next_try_fails_at_once(st
         assert len({id(each) for each in [*told, store.failure]}) == 17
         assert max(len(traceback.extract_tb(each.__traceback__)) for each in told if each) < 12
     assert len(store.asked) == 1
+
+
+def test_when_all_connections_hang_a_read_ends_by_its_deadline_all_the_same() -> None:
+    deadline_s = 3.0
+    files = [FileKey.of("", number, 0, f"{number}", "1", 100) for number in range(8)]
+    with HttpServer.start() as server:
+        server.faults.extend([Fault("stall")] * 1000)
+        store = registry.open_reader(f"{server.endpoint}/", None, deadline_s=deadline_s)
+        begin_s = time.monotonic()
+        with (
+            open_reading(store, threads=2, ahead_limit=1, deadline_s=deadline_s) as reading,
+            ThreadPoolExecutor(8) as pool,
+        ):
+
+            def read(file: FileKey) -> float:
+                with pytest.raises(StoreUnreachableError):
+                    reading.read(file, 0, 100)
+                return time.monotonic() - begin_s
+
+            ended_s = list(pool.map(read, files))
+    assert max(ended_s) < deadline_s + 2  # those that found no thread began with what was left, and not with all of it
+
+
+class Flipping(FakeStore):
+    """Its next `left` answers have a byte that is wrong."""
+
+    left = 0
+
+    def read(self, key: str, offset: int, size: int, etag: str) -> bytes:
+        """The content, or nearly."""
+        data = super().read(key, offset, size, etag)
+        if not self.left:
+            return data
+        self.left -= 1
+        return bytes([data[0] ^ 1]) + data[1:]
+
+
+def test_a_file_that_comes_whole_must_have_its_md5() -> None:
+    store, size = Flipping(), 200 * KIB
+    files = [
+        file_of(name, size, hashlib.md5(data_of(name, 0, size), usedforsecurity=False).digest())
+        for name in ("b", "c", "d")
+    ]
+    with open_reading(store) as reading:
+        store.left = 2
+        assert reading.read(files[0], 0, size) == data_of("b", 0, size)
+        assert reading.metrics.snapshot()["fetch"]["retries"] == 2
+        store.left = 3
+        with pytest.raises(CorruptDataError, match="store/c: came 3 times, not once with the MD5"):
+            reading.read(files[1], 0, size)
+        assert reading.read(files[2], 0, size) == data_of("d", 0, size)
+        store.left = 1
+        assert reading.read(file_of("e", size), 0, 10) != data_of("e", 0, 10)  # without an MD5 nobody notices
 
 
 @pytest.mark.parametrize("remembered", [False, True])

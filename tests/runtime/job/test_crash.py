@@ -51,6 +51,7 @@ class Job:
     workspace: WorkspaceFolder
     launcher: "subprocess.Popen[str]"
     record: RunRecord
+    supervisor: int
     worker: int
     grandchild: int
 
@@ -58,7 +59,8 @@ class Job:
         keeper, child = self.record.keeper_pid, self.record.child_pid
         assert keeper
         assert child
-        return {"launcher": self.launcher.pid, "keeper": keeper, "child": child, "worker": self.worker}
+        ours = {"supervisor": self.supervisor, "worker": self.worker}
+        return {"launcher": self.launcher.pid, "keeper": keeper, "child": child, **ours}
 
     def kill(self, *names: str) -> None:
         for name in names:
@@ -87,8 +89,9 @@ def job(tmp_path: Path) -> Iterator[Job]:
         until(lambda: ready.exists() or launcher.poll() is not None, what="the start of the grandchild")
         assert launcher.poll() is None, launcher.communicate()
         until(lambda: jobs.only_run(workspace).status == "Running", what="the record of a running job")
-        (worker,) = [each.pid for each in client.mounts() if each.mountpoint.is_relative_to(workspace.path)]
-        yield Job(workspace, launcher, jobs.only_run(workspace), worker, int(ready.read_text()))
+        (mount,) = [each for each in client.mounts() if each.mountpoint.is_relative_to(workspace.path)]
+        pids = mount.supervisor.pid, mount.worker.pid, int(ready.read_text())
+        yield Job(workspace, launcher, jobs.only_run(workspace), *pids)
     finally:
         if launcher.poll() is None:
             launcher.kill()
@@ -100,7 +103,7 @@ def job(tmp_path: Path) -> Iterator[Job]:
 @pytest.mark.parametrize(
     ("victim", "code", "line"),
     [
-        ("worker", 125, "its worker (process"),
+        ("supervisor", 125, "its supervisor (process"),
         ("keeper", 125, "the keeper (process"),
         ("child", 137, "killed by signal 9"),
         ("launcher", -9, ""),
@@ -121,7 +124,7 @@ def test_nothing_is_left_after_one_process_was_killed(job: Job, victim: str, cod
 
 
 @pytest.mark.fuse
-@pytest.mark.parametrize("second", ["keeper", "worker"])
+@pytest.mark.parametrize("second", ["keeper", "supervisor", "worker"])
 def test_the_next_run_cleans_up_after_two_processes_died_together(job: Job, second: str) -> None:
     job.kill("launcher", second)
     job.launcher.communicate(timeout=30)
@@ -134,6 +137,18 @@ def test_the_next_run_cleans_up_after_two_processes_died_together(job: Job, seco
     record = runs.read(job.workspace, job.record.run_id)
     assert (record.status, record.exit_code) == ("Failed", 125)
     assert "cleaned up" not in jobs.moorage(job.workspace, "run", "--", "true").stderr
+
+
+@pytest.mark.fuse
+def test_a_job_goes_on_when_the_worker_of_an_input_is_killed(job: Job) -> None:
+    job.kill("worker")
+    (mount,) = [each for each in client.mounts() if each.mountpoint.is_relative_to(job.workspace.path)]
+    assert list((mount.mountpoint / "a").iterdir())  # answered by the next worker
+    until(lambda: client.status(mount.mountpoint)["restarts"] == 1, what="the next worker")
+    assert job.launcher.poll() is None
+    os.kill(job.launcher.pid, signal.SIGTERM)
+    job.launcher.communicate(timeout=30)
+    job.assert_nothing_left()
 
 
 @pytest.mark.fuse

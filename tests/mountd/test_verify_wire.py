@@ -1,0 +1,135 @@
+"""`--verify-wire`: a byte that the network flips reaches nobody. Between mount and store stands what flips some."""
+
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mountd import client
+from mountd.dataset.manifest import FrozenFile, write_manifest
+from mountd.download import download
+from mountd.errors import BadInputError, CorruptDataError, StoreUnreachableError
+from mountd.freeze import FreezeSource, freeze
+from mountd.fuse import mounting
+from mountd.stores import registry
+from mountd.stores.credentials import Credential
+from tests.support.azurite import ACCOUNT, KEY, Azurite
+from tests.support.content import content
+from tests.support.flips import FlippingProxy
+from tests.support.http_server import HttpServer
+from tests.support.mounts import mounted
+
+MIB = 1 << 20
+SIZES = {"large": 9 * MIB + 5, "middle": 300_000, "small": 100}
+CREDENTIAL = Credential("key", KEY)
+
+
+@pytest.fixture(scope="module")
+def container(azurite: Azurite) -> str:
+    name = "wire" + os.urandom(6).hex()
+    azurite.make_container(name)
+    for key, size in SIZES.items():
+        azurite.put(name, key, content(key, 0, size))
+    return name
+
+
+@pytest.fixture
+def proxy(azurite: Azurite) -> Iterator[FlippingProxy]:
+    with FlippingProxy.start(azurite.endpoint) as proxy:
+        yield proxy
+
+
+def url(proxy: FlippingProxy, container: str) -> str:
+    return f"{proxy.endpoint}/{ACCOUNT}/{container}/"
+
+
+def wrong(folder: Path) -> list[str]:
+    return [name for name, size in SIZES.items() if (folder / name).read_bytes() != content(name, 0, size)]
+
+
+@pytest.mark.azurite
+def test_a_flipped_byte_is_asked_for_again(proxy: FlippingProxy, container: str) -> None:
+    asked_again: list[None] = []
+    reader, plain = (
+        registry.open_reader(
+            url(proxy, container), CREDENTIAL, verified=each, on_retry=lambda: asked_again.append(None)
+        )
+        for each in (True, False)
+    )
+    for times in (1, 2):
+        proxy.left = times
+        assert bytes(reader.read("large", 5, 9 * MIB, "")) == content("large", 5, 9 * MIB)
+    assert (len(asked_again), proxy.flips) == (3, 3)
+    proxy.longest_bytes = 0
+    assert bytes(reader.read("large", 0, SIZES["large"], "")) == content("large", 0, SIZES["large"])
+    assert proxy.longest_bytes <= 4 * MIB
+    proxy.left = 1
+    assert bytes(plain.read("middle", 0, 1000, "")) != content("middle", 0, 1000)  # nobody else would have noticed
+
+
+@pytest.mark.azurite
+def test_bytes_that_stay_wrong_are_an_error_that_says_so(proxy: FlippingProxy, container: str) -> None:
+    proxy.left = 1000
+    reader = registry.open_reader(url(proxy, container), CREDENTIAL, deadline_s=2, verified=True)
+    with pytest.raises(StoreUnreachableError, match="/middle: the bytes that came do not have the MD5") as caught:
+        reader.read("middle", 0, 1000, "")
+    assert caught.value.errno == errno.EIO
+
+
+@pytest.mark.azurite
+def test_a_service_that_tells_no_md5_is_not_believed(proxy: FlippingProxy, container: str) -> None:
+    proxy.md5 = False
+    reader = registry.open_reader(url(proxy, container), CREDENTIAL, verified=True)
+    with pytest.raises(BadInputError, match="/middle: the service tells no MD5"):
+        reader.read("middle", 0, 1000, "")
+
+
+@pytest.mark.azurite
+@pytest.mark.fuse
+def test_with_verify_wire_no_flipped_byte_reaches_a_reader_and_without_it_some_do(
+    proxy: FlippingProxy, container: str, tmp_path: Path
+) -> None:
+    for verified in (False, True):
+        folder = tmp_path / str(verified)
+        folder.mkdir()
+        with mounted(folder, url(proxy, container), CREDENTIAL, verify_wire=str(verified).lower()) as mount:
+            proxy.left, proxy.flips = 3, 0
+            assert bool(wrong(mount.mountpoint)) is not verified
+            assert proxy.flips == 3
+            assert mount.status()["fetch"]["retries"] == (3 if verified else 0)
+
+
+@pytest.mark.azurite
+def test_a_download_verifies_the_wire_when_it_is_told_to(proxy: FlippingProxy, container: str, tmp_path: Path) -> None:
+    manifest, credentials = tmp_path / "manifest", {url(proxy, container): CREDENTIAL}
+    freeze([FreezeSource(url(proxy, container), CREDENTIAL)], manifest)
+    proxy.left = 3
+    download(manifest, tmp_path / "verified", credentials=credentials, verify_wire=True)
+    assert proxy.flips == 3
+    assert wrong(tmp_path / "verified") == []
+    proxy.left = 100
+    with pytest.raises(
+        CorruptDataError, match="MD5 that the store promised"
+    ):  # the whole blob's, which small ones have
+        download(manifest, tmp_path / "plain", credentials=credentials)
+
+
+@pytest.mark.fuse
+def test_verify_wire_is_refused_where_nothing_can_be_verified(tmp_path: Path) -> None:
+    with HttpServer.start() as server:
+        manifest = tmp_path / "manifest"
+        write_manifest(manifest, [f"{server.endpoint}/"], [FrozenFile("data.bin", 4, "1", 0)])
+        settings = {"verify_wire": "true", "cache_dir": str(tmp_path / "cache")}
+        with pytest.raises(BadInputError, match=r"--verify-wire: .*: a web server tells no checksums; leave it out"):
+            client.start(manifest, tmp_path / "mnt", settings=settings)
+        with pytest.raises(BadInputError, match="--verify-wire"):
+            download(manifest, tmp_path / "copy", verify_wire=True)
+    assert not (tmp_path / "copy").exists()
+    assert mounting.find(tmp_path / "mnt") is None
+
+
+def test_what_is_read_on_this_machine_needs_no_checksum(tmp_path: Path) -> None:
+    registry.require_verifiable([registry.file_url(tmp_path)])
+    registry.require_verifiable(["https://host/", "https://account.blob.core.windows.net/container/"])
