@@ -21,8 +21,6 @@ import os
 import re
 import time
 from collections.abc import Mapping
-from logging.handlers import RotatingFileHandler
-from pathlib import Path
 from typing import Final, Literal, TextIO
 
 LogFormat = Literal["auto", "text", "json", "journal"]
@@ -140,16 +138,6 @@ def open_log(
     """
     settled: LogFormat = "journal" if form == "auto" and _is_journal(stream) else form
     return _install(level, logging.StreamHandler(stream), settled, fields)
-
-
-def open_log_file(
-    level: str, path: Path, limit_bytes: int, form: LogFormat = "auto", fields: Mapping[str, str] | None = None
-) -> logging.Handler:
-    """As `open_log`, to a file that starts anew when it is `limit_bytes` long; the one before is kept as `NAME.1`."""
-    handler = RotatingFileHandler(
-        path, maxBytes=limit_bytes, backupCount=1, encoding="utf-8", errors="backslashreplace"
-    )
-    return _install(level, handler, form, fields)
 
 
 def _is_journal(stream: TextIO) -> bool:

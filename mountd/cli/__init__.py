@@ -1,7 +1,7 @@
 """The commands `mountd` and `mount.moorage`.
 
     mounting.py   mount, unmount, upgrade, status (health.py: status --check)
-    data.py       freeze, verify, download
+    data.py       freeze, verify, diff, download
     reading.py    warm, plan
     top.py        top
     cache.py      cache status, cache trim, cache clear
@@ -23,7 +23,7 @@ import click
 from mountd import log
 from mountd.cli import fstab
 from mountd.cli.cache import cache
-from mountd.cli.data import download, freeze, verify
+from mountd.cli.data import diff, download, freeze, verify
 from mountd.cli.machine import config, doctor
 from mountd.cli.mounting import mount, status, unmount, upgrade
 from mountd.cli.reading import plan, warm
@@ -45,7 +45,7 @@ def mountd(context: click.Context, *, debug: bool) -> None:
 
 
 _COMMANDS = (
-    *(mount, unmount, status, upgrade, top, warm, plan, freeze, verify, download, cache),
+    *(mount, unmount, status, upgrade, top, warm, plan, freeze, verify, diff, download, cache),
     *(doctor, config, after_service),
 )
 for _command in _COMMANDS:

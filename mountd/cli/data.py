@@ -1,18 +1,23 @@
-"""freeze, verify, download: manifests and bytes without a mount."""
+"""freeze, verify, diff, download: manifests and bytes without a mount."""
 
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from mountd.config import Settings, load
-from mountd.errors import BadInputError
+from mountd.errors import BadInputError, DataChangedError
 from mountd.stores.credentials import Credential, from_environment, from_option
 from mountd.units import format_size
+
+if TYPE_CHECKING:
+    from mountd.diff import Drift
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
@@ -89,6 +94,35 @@ def verify(manifest: Path) -> None:
         click.echo(
             f"{manifest}: whole; {opened.file_count} files, {format_size(opened.size_bytes)}, digest {opened.digest}"
         )
+
+
+@click.command()
+@click.argument("manifest", metavar="FILE", type=click.Path(path_type=Path))
+@click.option("--new", is_flag=True, help="Also tell what lies beside the frozen files now.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on each line.")
+@credential_option
+def diff(manifest: Path, *, new: bool, as_json: bool, credential: Credential | None) -> int:
+    """List what has changed or gone since FILE was frozen, by listing its sources; exit 9 if anything has."""
+    from mountd.dataset.manifest import Manifest
+    from mountd.diff import diff as run
+
+    with Manifest.open(manifest) as opened:
+        credentials = dict.fromkeys(opened.sources, credential) if credential is not None else {}
+    code = 0
+    for drift in run(manifest, credentials, new=new):
+        code = DataChangedError.exit_code
+        told = {name: value for name, value in asdict(drift).items() if value not in {"", None}}
+        click.echo(json.dumps(told) if as_json else _line(drift))
+    return code
+
+
+def _line(drift: "Drift") -> str:
+    """A path may hold any character; one that would break the line is shown by its escape."""
+    path = drift.path if drift.path.isprintable() else repr(drift.path)
+    if drift.kind != "changed":
+        return f"{drift.kind:8} {path}"
+    etags = f"ETag {drift.frozen_etag or 'none'} -> {drift.found_etag or 'none'}"
+    return f"{drift.kind:8} {path}: {etags}, {drift.frozen_size} -> {drift.found_size} bytes"
 
 
 @click.command()

@@ -4,13 +4,12 @@ import io
 import logging
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mountd.log import HIDDEN, close_log, open_log, open_log_file, redact
+from mountd.log import HIDDEN, close_log, open_log, redact
 
 pytestmark = pytest.mark.warns
 
@@ -116,16 +115,6 @@ def test_debug_shows_the_traceback_indented_and_redacted() -> None:
 def test_a_record_with_wrong_arguments_still_gets_out(stream: io.StringIO) -> None:
     logging.getLogger("mountd.daemon").warning("%d files", "many")
     assert "%d files ('many',)" in stream.getvalue()
-
-
-def test_a_name_that_no_encoding_has_still_gets_into_a_log_file(tmp_path: Path) -> None:
-    handler = open_log_file("warning", tmp_path / "log", 1 << 20)
-    try:
-        logging.getLogger("mountd.x").warning("%s: bad, \u00fc", "name \udcff")
-    finally:
-        close_log(handler)
-        handler.close()
-    assert "name \\udcff: bad, \u00fc" in (tmp_path / "log").read_text("utf-8")
 
 
 def test_levels_below_are_dropped_and_a_second_log_replaces_the_first(stream: io.StringIO) -> None:

@@ -11,7 +11,7 @@ from typing import get_args
 
 import pytest
 
-from mountd.log import HIDDEN, LogFormat, close_log, open_log, open_log_file
+from mountd.log import HIDDEN, LogFormat, close_log, open_log
 from tests.mountd.test_log import KEY, fail
 from tests.support.content import make_tree
 from tests.support.mounts import mounted
@@ -108,16 +108,6 @@ def logged_by_a_stream_without_a_file() -> str:
     with logged("auto") as text:
         logging.getLogger("mountd.x").warning("a")
     return text.getvalue()
-
-
-def test_a_log_file_may_be_json_too(tmp_path: Path) -> None:
-    handler = open_log_file("warning", tmp_path / "log", 1 << 20, "json", FIELDS)
-    try:
-        logging.getLogger("mountd.x").warning("a")
-    finally:
-        close_log(handler)
-        handler.close()
-    assert json.loads((tmp_path / "log").read_text())["mountpoint"] == "/mnt/data"
 
 
 @pytest.mark.fuse

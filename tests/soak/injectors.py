@@ -1,7 +1,6 @@
 """The injectors: each a context that harms a scene on entry and undoes, at its end, what would not pass by itself.
 
-An injector yields how many things it injected. A new one is a function and a line in INJECTORS; whatever acts on a worker
-finds it by `mount.status()["worker_pid"]`.
+An injector yields how many things it injected. A new one is a function and a line in INJECTORS.
 """
 
 import os
@@ -12,29 +11,19 @@ import sys
 from array import array
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from mountd import client
 from mountd.errors import MountdError
+from tests.soak.killing import hanging_worker, killed_workers, upgraded_worker, worker_out_of_memory
+from tests.soak.scene import Scene
 from tests.support.caches import files_of
-from tests.support.cgroups import Cgroup
 from tests.support.http_server import Fault
-from tests.support.storms import MIB, Served
+from tests.support.storms import MIB
 
 FLIPS = 20_000  # an injection: 50 of them make a million
+_STALLS = 3
 _FAULTS = ("status", "truncate", "reset", "brief")  # what a store may do now and then, and a read survives
-
-
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """What can be harmed; `disk` is the small file system that the cache folder lies on."""
-
-    world: Served
-    mounts: tuple[client.Mount, ...]
-    disk: Path
-    cache: Path
-    group: Cgroup | None
 
 
 @contextmanager
@@ -95,6 +84,13 @@ def failing_server(scene: Scene, chosen: random.Random) -> Iterator[int]:
 
 
 @contextmanager
+def stalled_server(scene: Scene, _: random.Random) -> Iterator[int]:
+    """Some requests get no answer at all."""
+    scene.world.server.faults.extend([Fault("stall")] * _STALLS)
+    yield _STALLS
+
+
+@contextmanager
 def cache_commands(scene: Scene, chosen: random.Random) -> Iterator[int]:
     """The operator trims or clears the cache."""
     told = [["trim", "--to", "4MiB"], ["clear"]][chosen.randrange(2)]
@@ -137,5 +133,10 @@ INJECTORS: dict[str, Injector] = {
         cache_commands,
         plan_and_warm,
         memory_pressure,
+        killed_workers,
+        hanging_worker,
+        worker_out_of_memory,
+        upgraded_worker,
+        stalled_server,
     )
 }

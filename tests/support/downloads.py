@@ -5,6 +5,7 @@ The fixtures must be imported by the test modules that use them.
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -82,8 +83,8 @@ def wrapped(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[str, int, Bu
         class Changed:
             in_place = False
 
-            def __init__(self, url: str, credential: Credential | None, *, deadline_s: float = 60) -> None:
-                self.inner = plain(url, credential, deadline_s=deadline_s)
+            def __init__(self, url: str, credential: Credential | None, **given: Any) -> None:
+                self.inner = plain(url, credential, **given)
                 self.url = url
 
             def read(self, key: str, offset: int, size: int, etag: str) -> Buffer:

@@ -1,0 +1,124 @@
+"""What has drifted: a manifest against its sources as they are now, by listing them, without reading a byte of data.
+
+The listing streams past the manifest, in which each key is looked up; a bit for each entry remembers that it was seen, so
+ten million files cost a megabyte. A web server cannot be listed: there each file is asked for by name.
+
+A manifest does not know by which pattern it was frozen. So what its sources hold beside it is told only to those who ask.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from mountd.dataset.manifest import Entry, Manifest
+from mountd.errors import NotFoundError
+from mountd.stores import registry
+from mountd.stores.base import Lister, ObjectInfo
+from mountd.stores.credentials import Credential
+
+_DEADLINE_S = 60.0
+_CONTROL = ".moorage/"
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """One file that is not as it was frozen; ETag and size are empty and None where there is none."""
+
+    kind: Literal["changed", "gone", "new"]
+    path: str
+    frozen_etag: str = ""
+    found_etag: str = ""
+    frozen_size: int | None = None
+    found_size: int | None = None
+
+
+def diff(
+    manifest: Path, credentials: Mapping[str, Credential], *, new: bool = False, deadline_s: float = _DEADLINE_S
+) -> Iterator[Drift]:
+    """Yield what differs between `manifest` and its sources: changed, then gone; with `new` also what came since.
+
+    Each page of a listing comes within `deadline_s`; `credentials` go by the URL of a source.
+
+    Raises:
+        ManifestError: it is none, or damaged.
+        AccessDeniedError, StoreUnreachableError: as a store says.
+    """
+    with Manifest.open(manifest) as opened:
+        seen = _Seen()
+        folders = _folders(opened)
+        for number, url in enumerate(opened.sources):
+            lister = registry.open_lister(url, credentials.get(url), deadline_s=deadline_s)
+            if registry.parse_source(url).kind == "https":
+                yield from _asked_by_name(opened, number, lister, seen)
+            else:
+                yield from _listed(opened, number, lister, sorted(folders.get(number, ())), seen, new=new)
+        for path, entry in opened.files():
+            if entry.inode not in seen:
+                yield Drift("gone", path, frozen_etag=entry.etag, frozen_size=entry.size)
+
+
+class _Seen:
+    """The inodes that were met: a bit for each."""
+
+    def __init__(self) -> None:
+        self._bits = bytearray()
+
+    def add(self, inode: int) -> None:
+        place = inode >> 3
+        if place >= len(self._bits):
+            self._bits.extend(bytes(place + 1 - len(self._bits)))
+        self._bits[place] |= 1 << (inode & 7)
+
+    def __contains__(self, inode: int) -> bool:
+        place = inode >> 3
+        return place < len(self._bits) and bool(self._bits[place] >> (inode & 7) & 1)
+
+
+def _folders(manifest: Manifest) -> dict[int, set[str]]:
+    """For each source the folders of the tree that its keys lie below: '' where path and key are the same."""
+    found: dict[int, set[str]] = {}
+    for path, entry in manifest.files():
+        key = manifest.key(entry)
+        found.setdefault(entry.source, set()).add(path.removesuffix(key))
+    return found
+
+
+def _listed(
+    manifest: Manifest, number: int, lister: Lister, folders: list[str], seen: _Seen, *, new: bool
+) -> Iterator[Drift]:
+    try:
+        for info in lister.list():
+            if info.is_directory or info.key.endswith("/") or info.key.startswith(_CONTROL):
+                continue
+            is_known = False
+            for folder in folders:
+                entry = manifest.find(folder + info.key)
+                if entry is None or entry.is_directory or entry.source != number:
+                    continue
+                is_known = True
+                seen.add(entry.inode)
+                yield from _changed(folder + info.key, entry, info)
+            if new and not is_known:
+                yield Drift("new", info.key, found_etag=info.etag, found_size=info.size)
+    except NotFoundError:
+        return  # the container or folder is gone, and so is all that was in it
+
+
+def _asked_by_name(manifest: Manifest, number: int, lister: Lister, seen: _Seen) -> Iterator[Drift]:
+    for path, entry in manifest.files():
+        if entry.source != number:
+            continue
+        key = manifest.key(entry)
+        try:
+            found = next((info for info in lister.list(key) if info.key == key), None)
+        except NotFoundError:
+            found = None
+        if found is not None:
+            seen.add(entry.inode)
+            yield from _changed(path, entry, found)
+
+
+def _changed(path: str, entry: Entry, info: ObjectInfo) -> Iterator[Drift]:
+    if (entry.etag, entry.size) != (info.etag, info.size):
+        yield Drift("changed", path, entry.etag, info.etag, entry.size, info.size)
