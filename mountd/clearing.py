@@ -44,7 +44,7 @@ def sweep() -> list[str]:
     """Clean up after owners and supervisors that died: return what was done, a line each.
 
     A mount whose owner is dead is ended, and so is every process of this user that carries its mark; a mount whose
-    supervisor is dead is detached.
+    supervisor is dead is detached, unless its device is kept for another.
     """
     done: list[str] = []
     for record in records.every():
@@ -55,10 +55,17 @@ def sweep() -> list[str]:
             ]
         if orphaned and record.kill():
             wait_for_end(record.supervisor)
-        if not record.alive:
+        if not record.alive and not _is_kept(record):
             detach(record.mountpoint)
             done.append(f"detached the dead mount {record.mountpoint}")
     return done
+
+
+def _is_kept(record: records.MountRecord) -> bool:
+    """Whether somebody has the device of a mount whose processes are dead: a service manager does, until the next start."""
+    if not is_ours(record.mountpoint):
+        return False
+    return wait_for_end(record.worker) and is_ours(record.mountpoint) and not mounting.is_dead(record.mountpoint)
 
 
 def is_ours(path: Path) -> bool:

@@ -296,6 +296,8 @@ class Supervisor:
                 mounting.end(self._order.mountpoint, device.number, lazy=True)
             except MountPointError as error:
                 _LOG.error("ending without unmounting: %s", error)
+        if self._under_manager:
+            handing.forget()  # the kernel may have ended the mount before anybody here was told
         for number in _ENDING:
             signal.signal(number, signal.SIG_IGN)
         self._service.end(_CLOSE_S)

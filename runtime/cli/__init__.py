@@ -18,6 +18,7 @@ import click
 
 from mountd.errors import MountdError
 from runtime.errors import AzureMLException, JobError
+from runtime.job import first
 
 if TYPE_CHECKING:
     from runtime.workspace import WorkspaceFolder
@@ -109,7 +110,8 @@ click.version_option(package_name="moorage", prog_name="moorage")(moorage)
 
 
 def main(arguments: Sequence[str] | None = None) -> Never:
-    """Run the command line and leave by `sys.exit` with its code."""
+    """Run the command line and leave by `sys.exit` with its code; in a container as the child of process 1."""
+    first.stand()
     sys.exit(call(sys.argv[1:] if arguments is None else list(arguments)))
 
 

@@ -6,6 +6,7 @@ session      the inputs, mounted or downloaded, and taken down again
 keeper       stands between launcher and child and ends every descendant
 child        the launcher's end of the keeper; `relay` carries what the child prints
 finish       outputs to the store and the catalog; also what `moorage runs resume` does
+first        process 1 of a container, before the launcher: forwards signals, reaps
 launcher     puts all of it together, in one process
 runs         the records that a job leaves; `leftovers` cleans up behind launchers that died
 processes    what /proc knows, and how to end a process and all that it made

@@ -1,14 +1,18 @@
 """after-service: what a unit's end does with the mount that is left."""
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from mountd import client
 from mountd.cli import service
 from mountd.fuse import mounting
+from mountd.stores.registry import file_url
+from tests.mountd.test_unkillable import ServiceManager
 from tests.support.content import content, make_tree
 from tests.support.mounts import mounted
 
@@ -87,6 +91,55 @@ def test_a_mount_that_lives_is_left_alone(tmp_path: Path, result: str) -> None:
         assert (mount.mountpoint / "a").read_bytes() == content("a", 0, 10)
 
 
+def test_between_two_services_nobody_takes_the_mount_off(
+    tmp_path: Path, left: Left, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOORAGE_CACHE_DIR", str(tmp_path / "cache"))
+    mountpoint, manager = tmp_path / "data", ServiceManager(tmp_path)
+    command = [str(Path(sys.executable).with_name("mountd")), "mount", "--foreground"]
+    command += [file_url(make_tree(tmp_path / "tree", {"a": 5000})), str(mountpoint)]
+    try:
+        for _ in range(2):  # and the second goes on with the mount of the first
+            with manager.start(*command) as process:
+                manager.hear("READY=1")
+                while "moorage-settings" not in manager.kept:
+                    manager.hear("FDSTORE=1")
+                assert mountpoint.stat()  # now the kernel has its attributes, and tells them of a dead one as well
+                process.kill()
+            assert "signal" in after_service(mountpoint, "signal")
+            assert client.sweep() == []
+            assert mounting.find(mountpoint) is not None
+            assert "left for the next start" in after_service(mountpoint)
+    finally:
+        manager.close()  # systemd has given up
+    assert mounting.is_dead(mountpoint)
+    assert "took off" in after_service(mountpoint)
+    assert list((tmp_path / "cache" / "frozen").iterdir()) == []
+    assert left.is_mounted  # another's is left alone
+
+
 @pytest.mark.parametrize("result", ["", "success", "signal"])
 def test_where_nothing_is_mounted_there_is_nothing_to_say(tmp_path: Path, result: str) -> None:
     assert after_service(tmp_path / "none", result) == after_service(tmp_path, result) == ""
+
+
+def test_after_a_stop_the_next_start_mounts_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOORAGE_CACHE_DIR", str(tmp_path / "cache"))
+    mountpoint, manager = tmp_path / "data", ServiceManager(tmp_path)
+    command = [str(Path(sys.executable).with_name("mountd")), "mount", "--foreground"]
+    command += [file_url(make_tree(tmp_path / "tree", {"a": 5000})), str(mountpoint)]
+    try:
+        for _ in range(2):  # as `systemctl restart` does, which would keep the descriptors
+            with manager.start(*command) as process:
+                manager.hear("READY=1")
+                while "moorage-settings" not in manager.kept:
+                    manager.hear("FDSTORE=1")
+                assert (mountpoint / "a").read_bytes() == content("a", 0, 5000)
+                process.terminate()
+                assert process.wait(20) == 0
+            while manager.kept:
+                manager.hear("FDSTOREREMOVE=1")
+            assert after_service(mountpoint, "success") == ""
+            assert mounting.find(mountpoint) is None
+    finally:
+        manager.close()
