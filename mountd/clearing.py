@@ -9,7 +9,7 @@ from pathlib import Path
 from mountd import processes, records
 from mountd.errors import MountPointError
 from mountd.fuse import mounting
-from mountd.processes import ProcessId
+from mountd.processes import ProcessId, boot_id
 
 _END_TIMEOUT_S = 15.0
 
@@ -21,6 +21,8 @@ def detach(mountpoint: Path) -> None:
     if claim is not None:
         with claim:
             record = records.find(path)
+            if record is not None and record.boot == boot_id():
+                record.worker.kill()  # one that was stopped, or hangs, would hold the device and its readers for ever
             if is_ours(path):
                 mounting.unmount(path, lazy=True)
             if record is not None and record.manifest is not None:

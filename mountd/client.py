@@ -46,6 +46,7 @@ __all__ = [
 
 _WARM_TIMEOUT_S = 120.0  # between two steps: longer than one read's deadline
 _STATUS_TIMEOUT_S = 10.0
+_FORCE_TIMEOUT_S = 5.0
 _END_TIMEOUT_S = 15.0
 _UPGRADE_TIMEOUT_S = 90.0
 
@@ -223,11 +224,18 @@ def status(mountpoint: Path) -> dict[str, Any]:
     try:
         return records.ask(path, {"do": "status"}, _STATUS_TIMEOUT_S)
     except NotFoundError:
-        if clearing.is_ours(path):
-            raise MountPointError(
-                f"{path}: a dead mount, its supervisor is gone; clean it up: mountd unmount {path}"
-            ) from None
+        _refuse_dead(path)
         raise
+
+
+def _refuse_dead(path: Path) -> None:
+    """Say what is at `path`, where nobody answers; return if nothing is."""
+    if records.find(path) is not None:
+        raise MountPointError(f"{path}: a dead mount, its supervisor is gone; clean it up: mountd unmount {path}")
+    if clearing.is_ours(path):
+        raise MountPointError(
+            f"{path}: a mount without a record here: another user's, or dead, and then: mountd unmount {path}"
+        )
 
 
 def plan(mountpoint: Path, order: "array[int]", digest: str) -> None:
@@ -283,7 +291,12 @@ def upgrade(mountpoint: Path, executable: str = sys.executable) -> int:
         MountdError: the new code cannot serve it; the old goes on.
     """
     path = mounting.resolve(mountpoint)
-    return int(records.ask(path, {"do": "upgrade", "executable": executable}, _UPGRADE_TIMEOUT_S)["worker_pid"])
+    try:
+        answer = records.ask(path, {"do": "upgrade", "executable": executable}, _UPGRADE_TIMEOUT_S)
+    except NotFoundError:
+        _refuse_dead(path)
+        raise
+    return int(answer["worker_pid"])
 
 
 def stop(mountpoint: Path, *, force: bool = False, timeout_s: float = 30) -> bool:
@@ -300,7 +313,7 @@ def stop(mountpoint: Path, *, force: bool = False, timeout_s: float = 30) -> boo
     record = records.find(path)
     try:
         request = {"do": "stop", "timeout_s": 0 if force else timeout_s, "force": force}
-        answer = records.ask(path, request, timeout_s + _STATUS_TIMEOUT_S)
+        answer = records.ask(path, request, _FORCE_TIMEOUT_S if force else timeout_s + _STATUS_TIMEOUT_S)
     except NotFoundError:
         if record is None and not clearing.is_ours(path):
             raise

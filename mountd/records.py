@@ -135,8 +135,11 @@ class Claim:
         """Forget the record and let others have the mount point; a second call does nothing."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
-            remove(self._mountpoint)
-            self._lock.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                # If the lock was removed, what is there now is another's.
+                if os.path.samestat(os.fstat(descriptor), self._lock.stat()):
+                    remove(self._mountpoint)
+                    self._lock.unlink(missing_ok=True)
             os.close(descriptor)
 
     def __enter__(self) -> Self:

@@ -12,6 +12,7 @@
 Errors end here, in `main`: one line on stderr and the exit code of their class, a traceback only with --debug.
 """
 
+import errno
 import os
 import shlex
 import signal
@@ -32,6 +33,7 @@ from mountd.cli.top import top
 from mountd.errors import AccessDeniedError, BadInputError, DefectError, MountdError, NotFoundError
 
 INTERRUPTED = 130
+_REFUSALS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -140,4 +142,6 @@ def _told(error: Exception) -> tuple[str, int]:
     if isinstance(error, OSError) and error.filename is not None:  # the user's to mend; without a name it is ours
         kind = {PermissionError: AccessDeniedError, FileNotFoundError: NotFoundError}.get(type(error), BadInputError)
         return f"{os.fsdecode(error.filename)}: {error.strerror}", kind.exit_code
+    if isinstance(error, OSError) and error.errno in _REFUSALS:
+        return f"the machine refuses: {error.strerror}", BadInputError.exit_code
     return f"a defect: {type(error).__name__}: {error}; see --debug", DefectError.exit_code

@@ -114,6 +114,8 @@ def _begin(arguments: list[str]) -> int:
         return _supervise(starting.receive_order(given), channel, None)
     except MountdError as error:
         return _tell(channel, error)
+    except OSError as error:  # no room, no descriptor, no process: what the machine refuses is no defect
+        return _tell(channel, MountPointError(f"cannot mount: {error}"))
     except Exception as error:  # noqa: BLE001  # whoever wants the mount must hear of it, whatever it is
         _LOG.exception("defect in the supervisor")
         return _tell(channel, DefectError(f"{type(error).__name__}: {error}; please report it"))

@@ -20,7 +20,7 @@ from typing import Any
 
 _MOST = 16
 _REQUEST_S = 10.0
-_PATIENCE_S = 5.0
+_PATIENCE_S = 4.0  # less than a probe waits, so that it hears why
 _LOOK_BYTES = 4096
 _AGAIN_S = 0.02
 _PEER = struct.Struct("3i")  # struct ucred: pid, uid, gid
@@ -53,14 +53,20 @@ class Conversations:
     """Listens on `listener`.
 
     `take(request, conversation)` is called for the supervisor's own requests; `hand(connection)` gives others to the worker,
-    False while there is none; `why_not()` is the line for those who waited in vain.
+    False while there is none; `why_not()` is the line for those who waited in vain, `is_hopeless()` that none will come.
     """
 
     def __init__(
-        self, listener: socket.socket, selector: selectors.BaseSelector, take: Take, hand: Hand, why_not: WhyNot
+        self,
+        listener: socket.socket,
+        selector: selectors.BaseSelector,
+        take: Take,
+        hand: Hand,
+        why_not: WhyNot,
+        is_hopeless: Callable[[], bool],
     ) -> None:
         self._listener, self._selector = listener, selector
-        self._take, self._hand, self._why_not = take, hand, why_not
+        self._take, self._hand, self._why_not, self._is_hopeless = take, hand, why_not, is_hopeless
         self._unheard: list[Conversation] = []  # have not said what they want
         self._waiting: list[Conversation] = []  # wait for a worker
         listener.setblocking(False)
@@ -79,7 +85,7 @@ class Conversations:
             if self._hand(each.connection):
                 self._waiting.remove(each)
                 each.connection.close()
-            elif now_s - each.since_s >= _PATIENCE_S:
+            elif now_s - each.since_s >= _PATIENCE_S or self._is_hopeless():
                 self._waiting.remove(each)
                 each.answer({"error": "MountPointError", "message": self._why_not()})
 
@@ -122,7 +128,7 @@ class Conversations:
             connection.close()
             return
         request = _parsed(data)
-        if request.get("do") in {"stop", "upgrade"}:
+        if str(request.get("do")) in {"stop", "upgrade"}:
             self._take(request, conversation)
         elif self._hand(connection):
             connection.close()

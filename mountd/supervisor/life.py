@@ -12,6 +12,7 @@ it is done. The same pipe tells of signals.
 import contextlib
 import json
 import logging
+import math
 import os
 import selectors
 import signal
@@ -71,7 +72,7 @@ class Supervisor:
         self._new_code: str | None = None  # the Python that finds it
         self._under_manager = order.foreground and bool(os.environ.get("NOTIFY_SOCKET"))
         self._conversations = Conversations(
-            sockets.control, self._selector, self._take, self._hand, self._why_no_worker
+            sockets.control, self._selector, self._take, self._hand, self._why_no_worker, lambda: self._service.gave_up
         )
 
     def run(self, handed: Handed | None) -> int:
@@ -188,8 +189,8 @@ class Supervisor:
         worker = self._service.worker
         if worker is None:
             return
-        if self._ending is None:
-            self._write_record(worker)
+        if self._ending is None and not self._is_recorded(worker):
+            return
         if self._is_told:
             return
         self._is_told = True
@@ -201,6 +202,18 @@ class Supervisor:
             self._print_status()
         if self._under_manager:
             handing.to_manager(self._order, self._service)
+
+    def _is_recorded(self, worker: WorkerProcess) -> bool:
+        """Record who serves; a mount that is in use is not ended because that cannot be kept, a new one is."""
+        try:
+            self._write_record(worker)
+        except (OSError, MountdError) as error:
+            if not self._is_told:
+                why = f"{self._order.mountpoint}: its record cannot be kept: {error}"
+                self._on_failed(MountPointError(why))
+                return False
+            _LOG.warning("%s: the new worker's record cannot be kept: %s", self._order.mountpoint, error)
+        return True
 
     def _write_record(self, worker: WorkerProcess) -> None:
         order = self._order
@@ -236,7 +249,9 @@ class Supervisor:
                 self._service.upgrade(str(request["executable"]), lambda told: self._on_upgrade(told, conversation))
                 return
             wait_s, forced = float(request["timeout_s"]), bool(request["force"])
-        except (KeyError, TypeError, ValueError):
+            if not math.isfinite(wait_s):
+                raise ValueError(wait_s)  # noqa: TRY301  # as what is no number at all
+        except (KeyError, TypeError, ValueError, OverflowError):
             conversation.answer({"error": "BadInputError", "message": "stop wants timeout_s and force"})
             return
         self._stops.append(conversation)

@@ -31,6 +31,7 @@ from mountd.supervisor.restarting import HangWatch, RestartPolicy
 from mountd.supervisor.workers import WorkerProcess
 
 _LOG = logging.getLogger(__name__)
+_START_S = 60.0  # with a manifest on a slow disk, a busy machine; less than whoever asked for an upgrade waits
 _DEADLINES = 3  # a request is lost that was taken so many read deadlines ago
 Answer = Callable[[dict[str, Any]], None]
 
@@ -120,6 +121,7 @@ class Service:
         now_s = time.monotonic()
         if self._start_at_s is not None and now_s >= self._start_at_s:
             self._start()
+        self._end_late()
         worker = self.worker
         if worker is None or worker.serving_since_s is None or self.is_over or self.order.driver == "pyfuse3":
             return
@@ -131,6 +133,13 @@ class Service:
             self._forget(worker)
             worker.end()
             self._replace(worker)
+
+    def _end_late(self) -> None:
+        """Kill a worker that does not come to serve; that it is dead is heard, and it is replaced as such."""
+        for worker in (self.worker, self.upgrading.worker if self.upgrading is not None else None):
+            if worker is not None and worker.serving_since_s is None and worker.is_late(_START_S):
+                _LOG.warning("%s: worker %d does not come to serve; it is ended", self.order.mountpoint, worker.pid)
+                worker.kill()
 
     def next_s(self) -> float | None:
         """How many seconds until `tick` has to start a worker; None: it need not."""
@@ -158,8 +167,9 @@ class Service:
             return
         try:
             successor = WorkerProcess.start(self._work(self.restarts + 1), executable)
-        except OSError as error:
-            answer(_error(f"{executable}: {error.strerror}; the old worker goes on"))
+        except (OSError, ValueError) as error:  # ValueError: no path can be so
+            why = error.strerror if isinstance(error, OSError) else error
+            answer(_error(f"{executable!r}: {why}; the old worker goes on"))
             return
         self.upgrading = Upgrade(successor, executable, answer)
         self._watch(successor)
@@ -197,7 +207,10 @@ class Service:
             self.worker = WorkerProcess.start(self._work(self.restarts), self.executable)
         except OSError as error:
             _LOG.error("%s: no worker: %s", self.executable, error)
-            self._replace(None)
+            if self._has_served:
+                self._replace(None)
+            else:
+                self._failed(DefectError(f"{self.order.mountpoint}: no worker can be started: {error.strerror}"))
         else:
             self._watch(self.worker)
 

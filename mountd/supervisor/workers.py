@@ -22,6 +22,7 @@ class WorkerProcess:
         self.pid, self._channel = pid, channel
         self.is_ready = False
         self.serving_since_s: float | None = None
+        self._started_s = time.monotonic()
 
     @classmethod
     def start(cls, work: Work, executable: str) -> "WorkerProcess":
@@ -75,12 +76,20 @@ class WorkerProcess:
         """How long it has been serving; None: not yet."""
         return None if self.serving_since_s is None else time.monotonic() - self.serving_since_s
 
+    def is_late(self, limit_s: float) -> bool:
+        """Whether it was started longer ago than this."""
+        return time.monotonic() - self._started_s > limit_s
+
+    def kill(self) -> None:
+        """Have it die now; its end is heard at the socket."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+
     def end(self, wait_s: float = 0) -> int:
         """Wait so long for it to end by itself, then kill it; what waitpid tells of its end."""
         status = self._reap(wait_s)
         if status is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
+            self.kill()
             status = self._reap(_REAP_S)
         if status is None:
             _LOG.error("worker %d does not end: the kernel holds it, perhaps for a disk", self.pid)

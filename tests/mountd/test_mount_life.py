@@ -1,8 +1,11 @@
 """How a mount begins and ends: what may be a mount point, who may end it, and what is left. Named in docs/semantics.md."""
 
 import contextlib
+import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -260,6 +263,70 @@ class TestEnd:
         client.stop(mount.mountpoint, force=True)
         assert mounting.find(mount.mountpoint) is None
         assert not is_running_child(mount)
+
+    def test_no_request_on_the_control_socket_ends_the_mount(self, mount: client.Mount) -> None:
+        lines = (
+            b'{"do": ["status"]}\n',
+            b'{"do": "stop", "force": false, "timeout_s": 1' + b"0" * 400 + b"}\n",
+            b'{"do": "stop", "force": false, "timeout_s": NaN}\n',
+            b'{"do": "upgrade", "executable": "a\\u0000b"}\n',
+            b'{"do": "upgrade", "executable": "\\ud800"}\n',
+            b"[" * 3000 + b"\n",
+            b"\xff" * 5000,
+        )
+        for line in lines:
+            with socket.socket(socket.AF_UNIX) as asking:
+                asking.settimeout(10)
+                asking.connect(str(records.folder_of(mount.mountpoint) / "control"))
+                asking.sendall(line)
+                asking.shutdown(socket.SHUT_WR)
+                with asking.makefile() as answer:
+                    assert "error" in json.loads(answer.readline()), line
+        assert client.status(mount.mountpoint)["restarts"] == 0
+
+    def test_the_worker_of_a_dead_supervisor_is_ended_though_it_is_stopped(self, mount: client.Mount) -> None:
+        record = records.find(mount.mountpoint)
+        assert record is not None
+        os.kill(record.worker.pid, signal.SIGSTOP)
+        record.supervisor.kill()
+        mount.wait()
+        for ask in (client.status, client.upgrade):
+            with pytest.raises(MountPointError, match="a dead mount"):
+                ask(mount.mountpoint)
+        client.stop(mount.mountpoint)
+        until(lambda: not record.worker.is_alive(), what="the end of the worker")
+        assert mounting.find(mount.mountpoint) is None
+
+    def test_a_claim_whose_lock_was_removed_leaves_the_next_one_alone(self, tmp_path: Path) -> None:
+        first = records.Claim(tmp_path / "place")
+        records.folder_of(tmp_path / "place").with_suffix(".lock").unlink()
+        with records.Claim(tmp_path / "place"):
+            first.release()
+            with pytest.raises(MountPointError, match="mounted already"):
+                records.Claim(tmp_path / "place")
+
+    def test_a_mount_whose_record_was_removed_is_not_called_dead(self, mount: client.Mount) -> None:
+        shutil.rmtree(records.folder_of(mount.mountpoint))
+        with pytest.raises(MountPointError, match="without a record"):
+            client.status(mount.mountpoint)
+
+    def test_a_record_that_cannot_be_kept_does_not_end_a_mount_in_use(self, mount: client.Mount) -> None:
+        record = records.find(mount.mountpoint)
+        assert record is not None
+        half = records.folder_of(mount.mountpoint) / "record.half"
+        half.mkdir()  # as a full disk, it makes the writing fail
+        record.worker.kill()
+        until(lambda: client.status(mount.mountpoint)["restarts"] == 1, what="the next worker")
+        assert (mount.mountpoint / "a").read_bytes() == content("a", 0, 5000)
+
+    @pytest.mark.full
+    def test_a_worker_that_does_not_come_to_serve_is_replaced(self, mount: client.Mount, tmp_path: Path) -> None:
+        slow = tmp_path / "python"
+        slow.write_text("#!/bin/sh\nexec sleep 1000\n")
+        slow.chmod(0o755)
+        with pytest.raises(MountPointError, match=r"died.*signal 9"):
+            client.upgrade(mount.mountpoint, str(slow))
+        assert client.status(mount.mountpoint)["restarts"] == 0
 
     def test_a_stopped_mount_is_not_found(self, mount: client.Mount) -> None:
         mount.stop()
