@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from mountd import notify, records
 from mountd.contract import starting
 from mountd.contract.starting import Order
-from mountd.errors import MountdError, MountPointError
+from mountd.errors import MountdError
 from mountd.fuse import mounting
 from mountd.fuse.table import InFlightTable
 from mountd.processes import ProcessId
@@ -44,6 +44,7 @@ _LOG = logging.getLogger("mountd.supervisor")
 _TICK_S = 1.0
 _IDLE_WAIT_S = 10.0
 _CLOSE_S = 10.0
+_DEFECT_PAUSE_S = 0.1
 _STATUS_S = 10.0
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -97,10 +98,12 @@ class Supervisor:
             signal.signal(number, lambda *_: None)  # the number comes through the pipe
         if self._channel is not None:
             self._selector.register(self._channel, selectors.EVENT_READ, self._on_starter)
-        self._begin(handed)
-        while not self._is_over:
-            self._wait()
-        self._close()
+        try:
+            self._begin(handed)
+            while not self._is_over:
+                self._wait()
+        finally:
+            self._close()
         if self._failure is not None:
             raise self._failure
         return 0 if self._is_told or self._signal is None else 128 + self._signal
@@ -118,13 +121,26 @@ class Supervisor:
             worker = WorkerProcess(handed.worker[0], socket.socket(fileno=handed.worker[1]))
         service.resume(worker)
         if worker is not None:
-            self._on_serving()
+            self._guarded(self._on_serving)
 
     def _wait(self) -> None:
         waits = [self._service.next_s(), self._conversations.next_s(), self._next_look_s - time.monotonic()]
         for key, _ in self._selector.select(max(0.0, min(each for each in waits if each is not None))):
-            heard: Callable[[], None] = key.data
-            heard()
+            if self._selector.get_map().get(key.fd) is key:  # else what was heard before has let go of it
+                self._guarded(key.data)
+        self._guarded(self._look)
+
+    def _guarded(self, step: "Callable[[], None]") -> None:
+        """Once the mount is told of, no defect of one step ends it: it would be lost to all its readers."""
+        try:
+            step()
+        except Exception:
+            if not self._is_told:
+                raise
+            _LOG.exception("%s: defect in the supervisor; it goes on", self._order.mountpoint)
+            time.sleep(_DEFECT_PAUSE_S)  # it may last, and must not cost a whole core
+
+    def _look(self) -> None:
         self._conversations.tick()
         if time.monotonic() >= self._next_look_s or self._service.next_s() == 0:
             self._next_look_s = time.monotonic() + _TICK_S
@@ -132,7 +148,8 @@ class Supervisor:
             notify.watchdog()
             if self._log_file is not None:
                 self._log_file.bound()
-        if self._new_code is not None and self._service.is_served and self._ending is None:
+        is_free = self._service.upgrading is None and self._ending is None
+        if self._new_code is not None and self._service.is_served and is_free:
             self._become_new()
 
     def _watch(self, worker: WorkerProcess) -> None:
@@ -236,7 +253,7 @@ class Supervisor:
                 self._service.upgrade(str(request["executable"]), lambda told: self._on_upgrade(told, conversation))
                 return
             wait_s, forced = float(request["timeout_s"]), bool(request["force"])
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             conversation.answer({"error": "BadInputError", "message": "stop wants timeout_s and force"})
             return
         self._stops.append(conversation)
@@ -294,7 +311,7 @@ class Supervisor:
         if device is not None:
             try:
                 mounting.end(self._order.mountpoint, device.number, lazy=True)
-            except MountPointError as error:
+            except (MountdError, OSError) as error:
                 _LOG.error("ending without unmounting: %s", error)
         for number in _ENDING:
             signal.signal(number, signal.SIG_IGN)
@@ -302,3 +319,5 @@ class Supervisor:
         for each in self._stops:
             each.answer({"busy": False})
         self._conversations.close()
+        if self._under_manager:
+            handing.forget()
