@@ -10,6 +10,7 @@ Both are versioned: new code is asked whether it understands before anything is 
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 VERSION: Final = 1
+ENDING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _CHECK_S: Final = 20
 _DEVICE, _TABLE, _SETTINGS = "moorage-device", "moorage-table", "moorage-settings"
 

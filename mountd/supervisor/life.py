@@ -31,7 +31,7 @@ from mountd.records import Claim, MountRecord
 from mountd.supervisor import handing
 from mountd.supervisor.conversations import Conversation, Conversations
 from mountd.supervisor.ending import Ending
-from mountd.supervisor.handing import Handed
+from mountd.supervisor.handing import ENDING, Handed
 from mountd.supervisor.logfile import LogFile
 from mountd.supervisor.service import Service
 from mountd.supervisor.sockets import Sockets
@@ -46,7 +46,6 @@ _IDLE_WAIT_S = 10.0
 _CLOSE_S = 10.0
 _DEFECT_PAUSE_S = 0.1
 _STATUS_S = 10.0
-_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Supervisor:
@@ -94,8 +93,9 @@ class Supervisor:
             failed=self._on_failed,
         )
         signal.set_wakeup_fd(self._ring_end, warn_on_full_buffer=False)
-        for number in _ENDING:
+        for number in ENDING:
             signal.signal(number, lambda *_: None)  # the number comes through the pipe
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)  # blocked while this process became new code
         if self._channel is not None:
             self._selector.register(self._channel, selectors.EVENT_READ, self._on_starter)
         try:
@@ -178,7 +178,7 @@ class Supervisor:
             self._on_end(self._ending)
 
     def _on_signal(self, number: signal.Signals) -> None:
-        if number in _ENDING:
+        if number in ENDING:
             _LOG.info("%s: ends by %s", self._order.mountpoint, number.name)
             notify.stopping()
             self._signal = self._signal or number
@@ -267,10 +267,16 @@ class Supervisor:
     def _become_new(self) -> None:
         """Go on as the same process in new code."""
         executable, self._new_code = str(self._new_code), None
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # what comes from here on waits for the new code
         try:
+            self._on_bell()  # what came before would be lost with the pipe
+            if self._ending is not None or self._is_over:
+                return
             handing.to_new_code(executable, self._order, self._service, self._sockets, self._claim, self._channel)
         except OSError as error:
             _LOG.warning("%s: the supervisor stays as it is: %s", self._order.mountpoint, error)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
 
     def _end(self, wait_s: float, *, forced: bool) -> None:
         """Begin to end the mount, or hurry what has begun."""
@@ -313,7 +319,7 @@ class Supervisor:
                 mounting.end(self._order.mountpoint, device.number, lazy=True)
             except (MountdError, OSError) as error:
                 _LOG.error("ending without unmounting: %s", error)
-        for number in _ENDING:
+        for number in ENDING:
             signal.signal(number, signal.SIG_IGN)
         self._service.end(_CLOSE_S)
         for each in self._stops:

@@ -164,6 +164,16 @@ def test_upgrades_leave_no_descriptor_in_the_supervisor(world: Served, tmp_path:
         assert counts[2] <= counts[0]
 
 
+def test_a_signal_in_the_middle_of_an_upgrade_ends_the_mount_as_at_any_time(world: Served, tmp_path: Path) -> None:
+    for pause_s in (0.0, 0.06, 0.15, 0.25):  # while it asks the new code, and while it becomes it
+        with world.mount(tmp_path / "mnt") as mount:
+            client.upgrade(mount.mountpoint)
+            time.sleep(pause_s)
+            os.kill(mount.pid, signal.SIGTERM)
+            assert mount.wait() == 0
+            assert mounting.find(mount.mountpoint) is None
+
+
 def _are_left(world: Served, count: int) -> bool:
     return len(world.server.faults) == count
 
