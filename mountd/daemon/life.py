@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import socket
+import time
 from pathlib import Path
 from typing import Protocol
 
@@ -26,6 +27,7 @@ from mountd.records import Claim
 
 _LOG = logging.getLogger(__name__)
 _BEAT_S = 0.25
+_CLAIM_S = 1.0
 
 
 class Mounted(Served, Protocol):
@@ -104,8 +106,14 @@ class Life:
         await trio.to_thread.run_sync(self._take_off)
 
     def _take_off(self) -> None:
-        try:
-            with Claim(self._worker.mountpoint):
-                mounting.end(self._worker.mountpoint, self._device_number, lazy=True)
-        except MountPointError as error:  # somebody mounts there at this moment, or something lies over it
-            _LOG.error("ending without unmounting: %s", error)
+        end_s = time.monotonic() + _CLAIM_S
+        while True:
+            try:
+                with Claim(self._worker.mountpoint):
+                    mounting.end(self._worker.mountpoint, self._device_number, lazy=True)
+            except MountPointError as error:  # somebody mounts there at this moment, or something lies over it
+                if time.monotonic() < end_s:
+                    time.sleep(0.02)  # a dying supervisor may let go of its socket before its claim
+                    continue
+                _LOG.error("ending without unmounting: %s", error)
+            return

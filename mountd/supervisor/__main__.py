@@ -105,6 +105,7 @@ def _tell(channel: socket.socket | None, error: MountdError) -> int:
 def _begin(arguments: list[str]) -> int:
     """The exit code."""
     given = socket.socket(fileno=int(arguments[-1]))
+    given.set_inheritable(False)
     channel = given if arguments[0] == arguments[-1] else None
     try:
         if arguments[0] == "--handed":

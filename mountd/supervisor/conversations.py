@@ -104,7 +104,8 @@ class Conversations:
         try:
             connection, _ = self._listener.accept()
         except OSError:
-            return  # went away, or no descriptor is free
+            time.sleep(_AGAIN_S)  # went away, or no descriptor is free: then it stays readable
+            return
         if _peer_uid(connection) not in {0, os.geteuid()}:
             connection.close()
             return
@@ -128,7 +129,7 @@ class Conversations:
             connection.close()
             return
         request = _parsed(data)
-        if str(request.get("do")) in {"stop", "upgrade"}:
+        if request.get("do") in ("stop", "upgrade"):  # it may be anything, also what has no hash
             self._take(request, conversation)
         elif self._hand(connection):
             connection.close()

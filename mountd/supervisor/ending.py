@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from mountd.errors import MountPointError
+from mountd.errors import DefectError, MountdError
 from mountd.fuse import mounting
 
 _POLL_S = 0.1
@@ -22,7 +22,7 @@ class Ending:
         self._mountpoint, self._number, self._done = mountpoint, number, done
         self._until_s = time.monotonic() + wait_s
         self.is_busy = False  # it was in use, and so it was only detached
-        self.failure: MountPointError | None = None
+        self.failure: MountdError | None = None
         self.is_done = False
         self._thread = threading.Thread(target=self._run, name="ending", daemon=True)
         self._thread.start()
@@ -39,14 +39,16 @@ class Ending:
                     mounting.end(self._mountpoint, self._number, lazy=True)
                     break
                 time.sleep(_POLL_S)
-        except MountPointError as error:
+        except MountdError as error:
             self.failure = error
+        except Exception as error:  # noqa: BLE001  # somebody waits for the outcome
+            self.failure = DefectError(f"{self._mountpoint}: {type(error).__name__}: {error}")
         self.is_done = True
         self._done()
 
     def _is_off(self) -> bool:
         try:
             mounting.end(self._mountpoint, self._number, lazy=False)
-        except MountPointError:
+        except MountdError:
             return False
         return True

@@ -10,6 +10,7 @@ Both are versioned: new code is asked whether it understands before anything is 
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 VERSION: Final = 1
+ENDING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _CHECK_S: Final = 20
 _DEVICE, _TABLE, _SETTINGS = "moorage-device", "moorage-table", "moorage-settings"
 
@@ -92,11 +94,12 @@ def execute(executable: str, handed: Handed) -> None:
     """
     _ask(executable)
     ours, theirs = socket.socketpair()
-    ours.sendall(_to_json(handed))
     descriptors = [theirs.fileno(), *_descriptors(handed)]
-    for descriptor in descriptors:
-        os.set_inheritable(descriptor, True)
     try:
+        ours.setblocking(False)  # nobody reads yet: what has no room there is an error, not a wait without end
+        ours.sendall(_to_json(handed))
+        for descriptor in descriptors:
+            os.set_inheritable(descriptor, True)
         os.execv(executable, command(executable, "--handed", str(theirs.fileno())))  # noqa: S606  # becoming it is the point
     except OSError:
         for descriptor in descriptors:
@@ -121,6 +124,7 @@ def receive(channel: socket.socket) -> Handed:
     )
     for descriptor in _descriptors(handed):
         os.set_inheritable(descriptor, False)
+    channel.close()  # or it would be inherited from one hand-over to the next
     return handed
 
 
@@ -228,7 +232,8 @@ def _to_json(handed: Handed) -> bytes:
 
 def _descriptors(handed: Handed) -> Iterator[int]:
     yield handed.table
-    yield handed.device.descriptor
+    if handed.device.descriptor >= 0:  # under pyfuse3 it is the worker's alone
+        yield handed.device.descriptor
     if handed.worker is not None:
         yield handed.worker[1]
     if handed.plan is not None:

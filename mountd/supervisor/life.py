@@ -32,7 +32,7 @@ from mountd.records import Claim, MountRecord
 from mountd.supervisor import handing
 from mountd.supervisor.conversations import Conversation, Conversations
 from mountd.supervisor.ending import Ending
-from mountd.supervisor.handing import Handed
+from mountd.supervisor.handing import ENDING, Handed
 from mountd.supervisor.logfile import LogFile
 from mountd.supervisor.service import Service
 from mountd.supervisor.sockets import Sockets
@@ -45,8 +45,8 @@ _LOG = logging.getLogger("mountd.supervisor")
 _TICK_S = 1.0
 _IDLE_WAIT_S = 10.0
 _CLOSE_S = 10.0
+_DEFECT_PAUSE_S = 0.1
 _STATUS_S = 10.0
-_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Supervisor:
@@ -94,14 +94,17 @@ class Supervisor:
             failed=self._on_failed,
         )
         signal.set_wakeup_fd(self._ring_end, warn_on_full_buffer=False)
-        for number in _ENDING:
+        for number in ENDING:
             signal.signal(number, lambda *_: None)  # the number comes through the pipe
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)  # blocked while this process became new code
         if self._channel is not None:
             self._selector.register(self._channel, selectors.EVENT_READ, self._on_starter)
-        self._begin(handed)
-        while not self._is_over:
-            self._wait()
-        self._close()
+        try:
+            self._begin(handed)
+            while not self._is_over:
+                self._wait()
+        finally:
+            self._close()
         if self._failure is not None:
             raise self._failure
         return 0 if self._is_told or self._signal is None else 128 + self._signal
@@ -119,13 +122,26 @@ class Supervisor:
             worker = WorkerProcess(handed.worker[0], socket.socket(fileno=handed.worker[1]))
         service.resume(worker)
         if worker is not None:
-            self._on_serving()
+            self._guarded(self._on_serving)
 
     def _wait(self) -> None:
         waits = [self._service.next_s(), self._conversations.next_s(), self._next_look_s - time.monotonic()]
         for key, _ in self._selector.select(max(0.0, min(each for each in waits if each is not None))):
-            heard: Callable[[], None] = key.data
-            heard()
+            if self._selector.get_map().get(key.fd) is key:  # else what was heard before has let go of it
+                self._guarded(key.data)
+        self._guarded(self._look)
+
+    def _guarded(self, step: "Callable[[], None]") -> None:
+        """Once the mount is told of, no defect of one step ends it: it would be lost to all its readers."""
+        try:
+            step()
+        except Exception:
+            if not self._is_told:
+                raise
+            _LOG.exception("%s: defect in the supervisor; it goes on", self._order.mountpoint)
+            time.sleep(_DEFECT_PAUSE_S)  # it may last, and must not cost a whole core
+
+    def _look(self) -> None:
         self._conversations.tick()
         if time.monotonic() >= self._next_look_s or self._service.next_s() == 0:
             self._next_look_s = time.monotonic() + _TICK_S
@@ -133,7 +149,8 @@ class Supervisor:
             notify.watchdog()
             if self._log_file is not None:
                 self._log_file.bound()
-        if self._new_code is not None and self._service.is_served and self._ending is None:
+        is_free = self._service.upgrading is None and self._ending is None
+        if self._new_code is not None and self._service.is_served and is_free:
             self._become_new()
 
     def _watch(self, worker: WorkerProcess) -> None:
@@ -162,7 +179,7 @@ class Supervisor:
             self._on_end(self._ending)
 
     def _on_signal(self, number: signal.Signals) -> None:
-        if number in _ENDING:
+        if number in ENDING:
             _LOG.info("%s: ends by %s", self._order.mountpoint, number.name)
             notify.stopping()
             self._signal = self._signal or number
@@ -265,10 +282,16 @@ class Supervisor:
     def _become_new(self) -> None:
         """Go on as the same process in new code."""
         executable, self._new_code = str(self._new_code), None
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # what comes from here on waits for the new code
         try:
+            self._on_bell()  # what came before would be lost with the pipe
+            if self._ending is not None or self._is_over:
+                return
             handing.to_new_code(executable, self._order, self._service, self._sockets, self._claim, self._channel)
         except OSError as error:
             _LOG.warning("%s: the supervisor stays as it is: %s", self._order.mountpoint, error)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
 
     def _end(self, wait_s: float, *, forced: bool) -> None:
         """Begin to end the mount, or hurry what has begun."""
@@ -309,11 +332,11 @@ class Supervisor:
         if device is not None:
             try:
                 mounting.end(self._order.mountpoint, device.number, lazy=True)
-            except MountPointError as error:
+            except (MountdError, OSError) as error:
                 _LOG.error("ending without unmounting: %s", error)
         if self._under_manager:
             handing.forget()  # the kernel may have ended the mount before anybody here was told
-        for number in _ENDING:
+        for number in ENDING:
             signal.signal(number, signal.SIG_IGN)
         self._service.end(_CLOSE_S)
         for each in self._stops:

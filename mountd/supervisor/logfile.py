@@ -4,6 +4,7 @@ It is their stderr, opened to append, so it also holds what a process says when 
 while it is shortened: it is copied to `log.1` and emptied.
 """
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -29,8 +30,11 @@ class LogFile:
     def bound(self) -> None:
         """Begin anew if it is too long; what it held is kept once."""
         try:
-            if os.fstat(2).st_size > _LIMIT_BYTES:
-                shutil.copyfile(self._path, self._path.with_name(self._path.name + ".1"))
-                os.ftruncate(2, 0)
+            if os.fstat(2).st_size <= _LIMIT_BYTES:
+                return
+            with contextlib.suppress(OSError):  # the disk is full, or the folder has gone with the mount
+                if os.path.samestat(os.fstat(2), self._path.stat()):  # else it is the next mount's
+                    shutil.copyfile(self._path, self._path.with_name(self._path.name + ".1"))
+            os.ftruncate(2, 0)
         except OSError:
-            return  # the folder has been removed with the mount, or the disk is full
+            return  # it is no file of ours

@@ -3,6 +3,7 @@
 An error that comes at once lets a job end and tell why; a mount without anybody would let it wait for ever.
 """
 
+import contextlib
 import errno
 import logging
 import os
@@ -16,6 +17,7 @@ from mountd.fuse.table import InFlightTable
 
 _LOG = logging.getLogger(__name__)
 _LOOK_MS = 200
+_PAUSE_S = 0.01  # after an error, which may last
 _ENDED = frozenset({errno.ENODEV, errno.EBADF})
 
 
@@ -29,6 +31,7 @@ class Refuser:
 
     def start(self) -> None:
         """Refuse what dead workers left, and from now on everything."""
+        os.set_blocking(self._device, False)  # a request may be taken back between `poll` and `read`
         for left in self._table.adopt():
             self._refuse(left.request)
             self._table.free(left.slot)
@@ -38,6 +41,8 @@ class Refuser:
         """Let somebody else answer; returns when no request is held here."""
         self._stopped.set()
         self._thread.join()
+        with contextlib.suppress(OSError):
+            os.set_blocking(self._device, True)
 
     def _serve(self) -> None:
         looking = select.poll()
@@ -52,6 +57,9 @@ class Refuser:
                 if error.errno in _ENDED:
                     self._ended()
                     return
+                self._stopped.wait(_PAUSE_S)
+            except MemoryError:
+                self._stopped.wait(_PAUSE_S)
 
     def _refuse(self, data: bytes) -> None:
         try:

@@ -15,7 +15,7 @@ import os
 import select
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mountd.contract import starting
@@ -31,7 +31,7 @@ from mountd.supervisor.restarting import HangWatch, RestartPolicy
 from mountd.supervisor.workers import WorkerProcess
 
 _LOG = logging.getLogger(__name__)
-_START_S = 60.0  # with a manifest on a slow disk, a busy machine; less than whoever asked for an upgrade waits
+_MOST_LOOKS = 60  # at a worker that does not serve yet: as many seconds, less the machine's sleep
 _DEADLINES = 3  # a request is lost that was taken so many read deadlines ago
 Answer = Callable[[dict[str, Any]], None]
 
@@ -121,7 +121,7 @@ class Service:
         now_s = time.monotonic()
         if self._start_at_s is not None and now_s >= self._start_at_s:
             self._start()
-        self._end_late()
+        self._look_after_starts()
         worker = self.worker
         if worker is None or worker.serving_since_s is None or self.is_over or self.order.driver == "pyfuse3":
             return
@@ -129,16 +129,22 @@ class Service:
         still = self._hangs.stands_still(self.table.beats) and (bool(taken_ns) or self._has_requests())
         if still or self._hangs.is_overdue(taken_ns, time.monotonic_ns()):
             _LOG.warning("%s: worker %d hangs; it is replaced", self.order.mountpoint, worker.pid)
-            self.table.blame()
             self._forget(worker)
             worker.end()
+            self.table.blame()  # only now is nobody else writing there
             self._replace(worker)
 
-    def _end_late(self) -> None:
-        """Kill a worker that does not come to serve; that it is dead is heard, and it is replaced as such."""
-        for worker in (self.worker, self.upgrading.worker if self.upgrading is not None else None):
-            if worker is not None and worker.serving_since_s is None and worker.is_late(_START_S):
-                _LOG.warning("%s: worker %d does not come to serve; it is ended", self.order.mountpoint, worker.pid)
+    def _look_after_starts(self) -> None:
+        """Kill a worker that hangs before it serves: nothing else would notice it. Its death is then heard of.
+
+        The first worker of all is left to whoever waits for the mount, who has a bound of his own.
+        """
+        for worker in {self.worker, self.upgrading.worker if self.upgrading is not None else None}:
+            if worker is None or worker.serving_since_s is not None or not self._has_served:
+                continue
+            worker.looks += 1
+            if worker.looks == _MOST_LOOKS:
+                _LOG.warning("%s: worker %d does not come to serve; it is killed", self.order.mountpoint, worker.pid)
                 worker.kill()
 
     def next_s(self) -> float | None:
@@ -147,6 +153,10 @@ class Service:
 
     def hear(self, worker: WorkerProcess) -> None:
         """Take what a worker says, or its end."""
+        if worker is not self.worker and (self.upgrading is None or worker is not self.upgrading.worker):
+            self._forget(worker)  # nobody's any more; whatever it says, it must not serve
+            worker.end()
+            return
         message = worker.receive()
         if message is None:
             self._forget(worker)
@@ -232,13 +242,15 @@ class Service:
             self._forget(worker)
             worker.end()
             self._failed(error)
-        if self.order.driver == "pyfuse3" and self.device is not None:
+        if self.order.driver == "pyfuse3" and self.device is not None and self.device.descriptor >= 0:
             os.close(self.device.descriptor)
+            self.device = replace(self.device, descriptor=-1)  # the number may be another file's from now on
 
     def _mounted(self) -> Device:
         """The device: at the first time, and each time under pyfuse3, a mount is made."""
         order = self.order
         if self.device is not None and order.driver != "pyfuse3":
+            os.set_blocking(self.device.descriptor, True)  # a supervisor that died refusing has left it otherwise
             return self.device
         if self.device is not None:
             mounting.end(order.mountpoint, self.device.number, lazy=True)
@@ -264,8 +276,11 @@ class Service:
             size = self.order.settings.get("read_ahead")
             if size:
                 mounting.set_read_ahead(self.device.number, int(size))
-        upgrading, self.upgrading = self.upgrading, None
-        if upgrading is not None:
+        upgrading = self.upgrading
+        if (
+            upgrading is not None and worker is upgrading.worker
+        ):  # not one in the place of an old one that died meanwhile
+            self.upgrading = None
             self.executable = upgrading.executable
             upgrading.answer({"worker_pid": worker.pid})
         self._serving()
@@ -276,6 +291,8 @@ class Service:
         if self.upgrading is not None and worker is self.upgrading.worker:
             upgrading, self.upgrading = self.upgrading, None
             upgrading.answer(message.told)
+            if worker is self.worker:  # the old one is dead already
+                self._replace(worker)
         elif not self._has_served:
             try:
                 starting.raise_told(message.told)

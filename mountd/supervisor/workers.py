@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import socket
+import struct
 import subprocess
 import time
 
@@ -12,6 +13,7 @@ from mountd.contract import serving
 from mountd.contract.serving import Device, Message, Work
 
 _LOG = logging.getLogger(__name__)
+_SEND_LIMIT = struct.pack("ll", 0, 20_000)  # a timeval: what has no room by then is an error
 _REAP_S = 5.0  # a process that is killed may hang in the kernel, waiting for a disk; it does nothing any more
 
 
@@ -20,9 +22,10 @@ class WorkerProcess:
 
     def __init__(self, pid: int, channel: socket.socket) -> None:
         self.pid, self._channel = pid, channel
+        channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _SEND_LIMIT)  # a worker may hang and read nothing
+        self.looks = 0  # at it before it served
         self.is_ready = False
         self.serving_since_s: float | None = None
-        self._started_s = time.monotonic()
 
     @classmethod
     def start(cls, work: Work, executable: str) -> "WorkerProcess":
@@ -76,12 +79,8 @@ class WorkerProcess:
         """How long it has been serving; None: not yet."""
         return None if self.serving_since_s is None else time.monotonic() - self.serving_since_s
 
-    def is_late(self, limit_s: float) -> bool:
-        """Whether it was started longer ago than this."""
-        return time.monotonic() - self._started_s > limit_s
-
     def kill(self) -> None:
-        """Have it die now; its end is heard at the socket."""
+        """End it at once; the end is heard at its socket."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
 

@@ -139,6 +139,41 @@ def test_an_upgrade_to_code_that_cannot_serve_changes_nothing(world: Served, tmp
         assert client.status(mount.mountpoint)["restarts"] == 0
 
 
+@pytest.mark.parametrize(
+    "request_line", [b'{"do": []}', b'{"do": {}}', b'{"do": "stop", "timeout_s": 1%s, "force": 0}']
+)
+def test_no_request_on_the_control_socket_ends_the_supervisor(
+    world: Served, tmp_path: Path, request_line: bytes
+) -> None:
+    with world.mount(tmp_path / "mnt") as mount:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(records.folder_of(mount.mountpoint) / "control"))
+            connection.sendall(request_line.replace(b"%s", b"0" * 400) + b"\n")
+            assert b"BadInputError" in connection.recv(4096)
+        assert client.status(mount.mountpoint)["supervisor_pid"] == mount.pid
+
+
+def test_upgrades_leave_no_descriptor_in_the_supervisor(world: Served, tmp_path: Path) -> None:
+    with world.mount(tmp_path / "mnt") as mount:
+        counts = []
+        for _ in range(3):
+            client.upgrade(mount.mountpoint)
+            until(lambda: b"--handed" in Path(f"/proc/{mount.pid}/cmdline").read_bytes(), what="the new code")
+            assert client.status(mount.mountpoint)["supervisor_pid"] == mount.pid
+            counts.append(len(list(Path(f"/proc/{mount.pid}/fd").iterdir())))
+        assert counts[2] <= counts[0]
+
+
+def test_a_signal_in_the_middle_of_an_upgrade_ends_the_mount_as_at_any_time(world: Served, tmp_path: Path) -> None:
+    for pause_s in (0.0, 0.06, 0.15, 0.25):  # while it asks the new code, and while it becomes it
+        with world.mount(tmp_path / "mnt") as mount:
+            client.upgrade(mount.mountpoint)
+            time.sleep(pause_s)
+            os.kill(mount.pid, signal.SIGTERM)
+            assert mount.wait() == 0
+            assert mounting.find(mount.mountpoint) is None
+
+
 def _are_left(world: Served, count: int) -> bool:
     return len(world.server.faults) == count
 
