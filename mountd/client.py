@@ -19,7 +19,7 @@ from mountd import clearing, config, errors, records
 from mountd.clearing import detach, sweep
 from mountd.contract import starting
 from mountd.contract.starting import Order
-from mountd.errors import DefectError, FuseUnavailableError, MountdError, MountPointError, NotFoundError
+from mountd.errors import BadInputError, DefectError, FuseUnavailableError, MountdError, MountPointError, NotFoundError
 from mountd.fuse import mounting
 from mountd.processes import ProcessId
 from mountd.records import LostError, MountRecord
@@ -171,11 +171,18 @@ def become(order: Order) -> NoReturn:
 
     Raises:
         FuseUnavailableError: no mount can be made here.
+        BadInputError: the order is too long.
         OSError: it cannot be executed.
     """
     refuse_without_fuse(order)
     ours, theirs = socket.socketpair()
-    starting.send_order(ours, order)  # it waits in the socket
+    ours.settimeout(1)
+    try:
+        starting.send_order(ours, order)  # it waits in the socket, where nobody reads yet
+    except TimeoutError:
+        raise BadInputError(
+            f"{order.mountpoint}: too many credentials for a mount in the foreground; leave out --foreground"
+        ) from None
     theirs.set_inheritable(True)
     for name in SECRET_VARIABLES:
         os.environ.pop(name, None)

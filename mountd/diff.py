@@ -47,12 +47,14 @@ def diff(
     with Manifest.open(manifest) as opened:
         seen = _Seen()
         folders = _folders(opened)
+        by_name: dict[int, Lister] = {}
         for number, url in enumerate(opened.sources):
             lister = registry.open_lister(url, credentials.get(url), deadline_s=deadline_s)
             if registry.parse_source(url).kind == "https":
-                yield from _asked_by_name(opened, number, lister, seen)
+                by_name[number] = lister
             else:
                 yield from _listed(opened, number, lister, sorted(folders.get(number, ())), seen, new=new)
+        yield from _asked_by_name(opened, by_name, seen)
         for path, entry in opened.files():
             if entry.inode not in seen:
                 yield Drift("gone", path, frozen_etag=entry.etag, frozen_size=entry.size)
@@ -80,7 +82,8 @@ def _folders(manifest: Manifest) -> dict[int, set[str]]:
     found: dict[int, set[str]] = {}
     for path, entry in manifest.files():
         key = manifest.key(entry)
-        found.setdefault(entry.source, set()).add(path.removesuffix(key))
+        if path.endswith(key):  # as the freeze makes them
+            found.setdefault(entry.source, set()).add(path.removesuffix(key))
     return found
 
 
@@ -105,9 +108,10 @@ def _listed(
         return  # the container or folder is gone, and so is all that was in it
 
 
-def _asked_by_name(manifest: Manifest, number: int, lister: Lister, seen: _Seen) -> Iterator[Drift]:
-    for path, entry in manifest.files():
-        if entry.source != number:
+def _asked_by_name(manifest: Manifest, listers: Mapping[int, Lister], seen: _Seen) -> Iterator[Drift]:
+    for path, entry in manifest.files() if listers else ():
+        lister = listers.get(entry.source)
+        if lister is None:
             continue
         key = manifest.key(entry)
         try:
