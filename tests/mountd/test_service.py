@@ -12,9 +12,9 @@ from mountd import client
 from mountd.cli import service
 from mountd.fuse import mounting
 from mountd.stores.registry import file_url
-from tests.mountd.test_unkillable import ServiceManager
 from tests.support.content import content, make_tree
 from tests.support.mounts import mounted
+from tests.support.service_manager import ServiceManager
 
 pytestmark = pytest.mark.fuse
 
