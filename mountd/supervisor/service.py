@@ -102,7 +102,7 @@ class Service:
         if worker is None:
             self._start()
             return
-        worker.is_ready, worker.serving_since_s = True, time.monotonic()
+        worker.serving_since_s = time.monotonic()
         self.worker = worker
         self._watch(worker)
 
@@ -225,7 +225,6 @@ class Service:
             self._watch(self.worker)
 
     def _on_ready(self, worker: WorkerProcess, _: Message) -> None:
-        worker.is_ready = True
         if self.upgrading is not None and worker is self.upgrading.worker:
             old, self.worker = self.worker, worker
             if old is not None:
@@ -277,9 +276,7 @@ class Service:
             if size:
                 mounting.set_read_ahead(self.device.number, int(size))
         upgrading = self.upgrading
-        if (
-            upgrading is not None and worker is upgrading.worker
-        ):  # not one in the place of an old one that died meanwhile
+        if upgrading is not None and worker is upgrading.worker:  # not one in the place of an old one that died
             self.upgrading = None
             self.executable = upgrading.executable
             upgrading.answer({"worker_pid": worker.pid})
@@ -317,7 +314,7 @@ class Service:
         if self.upgrading is not None and worker is self.upgrading.worker:
             upgrading, self.upgrading = self.upgrading, None
             upgrading.answer(
-                _error(f"the new worker died ({how}); {upgrading.executable} has a version that can serve?")
+                _error(f"the new worker died ({how}); see that {upgrading.executable} has mountd, and its log")
             )
             if worker is not self.worker:
                 return  # the old one goes on

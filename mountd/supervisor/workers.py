@@ -24,7 +24,6 @@ class WorkerProcess:
         self.pid, self._channel = pid, channel
         channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _SEND_LIMIT)  # a worker may hang and read nothing
         self.looks = 0  # at it before it served
-        self.is_ready = False
         self.serving_since_s: float | None = None
 
     @classmethod
