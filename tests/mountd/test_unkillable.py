@@ -96,9 +96,13 @@ def test_kill_9_of_the_worker_under_load_costs_no_reader_anything(
 def test_a_worker_that_hangs_is_replaced_as_a_dead_one_is(world: Served, tmp_path: Path) -> None:
     with world.mount(tmp_path / "mnt", cache="off", memory="4MiB") as mount:
         first = worker_of(mount)
-        read_while(world, mount, lambda: os.kill(first, signal.SIGSTOP), 0.5, 1)
+
+        def hang() -> None:
+            os.kill(first, signal.SIGSTOP)
+            until(lambda: not is_running(first), what="a new worker")  # while reads wait: one at rest is left alone
+
+        read_while(world, mount, hang, 0.5, 1)
         assert worker_of(mount) != first
-        assert not is_running(first)
 
 
 @pytest.mark.full
