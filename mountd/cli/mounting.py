@@ -15,7 +15,7 @@ import click
 from mountd import client, log
 from mountd import config as settings
 from mountd.cli import health
-from mountd.cli.data import credential_option, frozen_source
+from mountd.cli.data import credential_option, frozen_source, refuse_expired
 from mountd.contract.starting import Order
 from mountd.dataset.manifest import is_manifest
 from mountd.errors import MountPointError, NotFoundError
@@ -54,7 +54,8 @@ def mount(
     loaded = settings.load(flags).settings
     log.open_log(context.obj, sys.stderr, loaded.log_format)
     if foreground:
-        _go_on(directory, source, credential, loaded, context.obj)
+        _go_on(directory, source, credential, loaded, context.obj)  # even with an expired one: the cache may have all
+    refuse_expired(credential)
     given = Path(source)
     ours = is_manifest(given)
     reason = client.why_no_fuse(loaded.driver)

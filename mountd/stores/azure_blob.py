@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 from uuid import uuid4
 
 import requests
@@ -36,13 +36,11 @@ from mountd.errors import (
 )
 from mountd.log import RedactingFilter
 from mountd.stores.base import Buffer, ObjectInfo, Within, check_process, normal_etag
-from mountd.stores.credentials import REMEDY, Credential, resolve
+from mountd.stores.credentials import IDENTITIES, REMEDY, Credential, resolve
+from mountd.stores.identity import identity
 from mountd.stores.local_listing import translated
 from mountd.stores.retry import NO_ANSWER, Deadline, TransientError, parse_retry_after, retry
 from mountd.stores.source import Source
-
-if TYPE_CHECKING:
-    from azure.core.credentials import TokenCredential
 
 T = TypeVar("T")
 _Timeouts = dict[str, Any]  # keywords for the SDK's transport
@@ -58,20 +56,6 @@ _EXISTS = {"BlobAlreadyExists", "ConditionNotMet", "TargetConditionNotMet"}
 
 # urllib3 writes whole URLs, SAS signature included, at debug level.
 logging.getLogger("urllib3.connectionpool").addFilter(RedactingFilter())
-
-
-def default_credential() -> "TokenCredential":
-    """The identity of this machine, login or environment, as azure-identity finds it.
-
-    Raises:
-        BadInputError: azure-identity is not installed.
-    """
-    try:
-        from azure.identity import DefaultAzureCredential  # type: ignore[import-not-found,import-untyped,unused-ignore]  # optional
-    except ImportError:
-        raise BadInputError("--credential azure-default needs a package more: pip install azure-identity") from None
-    found: TokenCredential = DefaultAzureCredential()
-    return found
 
 
 class AzureBlobStore:
@@ -306,7 +290,7 @@ def _sdk_credential(found: Credential, account: str) -> Any:
         return AzureNamedKeyCredential(account, found.secret)
     if found.kind == "sas":
         return AzureSasCredential(found.secret)
-    return default_credential() if found.kind == "azure_default" else None
+    return identity(found) if found.kind in IDENTITIES else None
 
 
 def _transport() -> RequestsTransport:

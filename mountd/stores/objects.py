@@ -22,7 +22,8 @@ from obstore.store import AzureStore, HTTPStore
 from mountd.errors import BadInputError, DataChangedError, HostilePathError, NotFoundError
 from mountd.stores.base import Buffer, ObjectInfo, TimedReader, Within, normal_etag
 from mountd.stores.clients import NO_RETRIES, Clients, RangeIgnoredError, Translated
-from mountd.stores.credentials import REMEDY, Credential, resolve
+from mountd.stores.credentials import IDENTITIES, REMEDY, Credential, resolve
+from mountd.stores.identity import identity
 from mountd.stores.retry import Deadline, TransientError, retry
 from mountd.stores.source import Source
 
@@ -230,8 +231,8 @@ def open_blob(
         config |= {"account_key": found.secret, "credential_type": "access_key"}
     elif found.kind == "sas":
         config |= {"sas_key": found.secret, "credential_type": "sas_token"}
-    elif found.kind == "azure_default":
-        provider = _token_provider()
+    elif found.kind in IDENTITIES:
+        provider = _token_provider(found)
 
     def make(options: "ClientConfig") -> "ObjectStore":
         if source.endpoint.startswith("http:"):
@@ -267,13 +268,11 @@ def _https_clients(source: Source, deadline_s: float) -> Clients:
     return Clients(make, deadline_s)
 
 
-def _token_provider() -> "Callable[[], AzureCredential]":
-    from mountd.stores.azure_blob import default_credential
-
-    identity = default_credential()
+def _token_provider(credential: Credential) -> "Callable[[], AzureCredential]":
+    asked = identity(credential)
 
     def provide() -> "AzureCredential":
-        token = identity.get_token("https://storage.azure.com/.default")
+        token = asked.token()
         return {"token": token.token, "expires_at": datetime.fromtimestamp(token.expires_on, UTC)}
 
     return provide

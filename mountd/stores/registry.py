@@ -1,8 +1,9 @@
 """The way from a URL to a store.
 
 `open_reader`, `open_lister` and `open_writer` take a *base URL* (a store's URL plus a prefix, ending in `/`; keys are
-relative to it) and import a service's SDK only when that service is asked for. What a URL means is `source`'s to say;
-its names are here too, for callers who need nothing else of the stores.
+relative to it) and import a service's SDK only when that service is asked for. What takes credentials stands behind a store
+of `renewing`, which looks them up again; whoever replaces them by hand gives the provider. What a URL means is `source`'s to
+say; its names are here too, for callers who need nothing else of the stores.
 """
 
 from typing import TYPE_CHECKING
@@ -14,9 +15,11 @@ from mountd.stores.source import Source, file_url, local_path, parse_source, sho
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from mountd.stores.base import TimedReader
     from mountd.stores.credentials import Credential
     from mountd.stores.local import LocalStore
     from mountd.stores.memory import MemoryStore
+    from mountd.stores.renewing import CredentialProvider
 
 __all__ = [
     "Source",
@@ -32,7 +35,7 @@ __all__ = [
 
 def open_reader(
     url: str,
-    credential: "Credential | None",
+    credential: "Credential | CredentialProvider | None",
     *,
     deadline_s: float = 60,
     on_retry: "Callable[[], None] | None" = None,
@@ -46,15 +49,39 @@ def open_reader(
     source = _base(url)
     if source.kind in {"file", "memory"}:
         return _local_or_memory(source)
-    if source.kind == "blob" and verified:
-        from mountd.stores import azure_blob
+    if source.kind == "https":
+        from mountd.stores import objects
 
-        return azure_blob.AzureBlobStore(source, credential, deadline_s=deadline_s, verified=True, on_retry=on_retry)
-    from mountd.stores import objects
+        return objects.open_https(source, deadline_s=deadline_s, on_retry=on_retry)
+    from mountd.stores.renewing import RenewingReader
 
-    if source.kind == "blob":
+    open_store = _opener(source, deadline_s, on_retry, verified=verified)
+    return RenewingReader(_provider(credential), open_store, deadline_s)
+
+
+def _opener(
+    source: Source, deadline_s: float, on_retry: "Callable[[], None] | None", *, verified: bool
+) -> "Callable[[Credential | None], TimedReader]":
+    """How a reader of the service of `source` is opened."""
+
+    def open_store(credential: "Credential | None") -> "TimedReader":
+        if verified:
+            from mountd.stores import azure_blob
+
+            return azure_blob.AzureBlobStore(
+                source, credential, deadline_s=deadline_s, verified=True, on_retry=on_retry
+            )
+        from mountd.stores import objects
+
         return objects.open_blob(source, credential, deadline_s=deadline_s, on_retry=on_retry)
-    return objects.open_https(source, deadline_s=deadline_s, on_retry=on_retry)
+
+    return open_store
+
+
+def _provider(credential: "Credential | CredentialProvider | None") -> "CredentialProvider":
+    from mountd.stores.renewing import CredentialProvider
+
+    return credential if isinstance(credential, CredentialProvider) else CredentialProvider(credential)
 
 
 def require_verifiable(urls: "Sequence[str]") -> None:
@@ -73,13 +100,16 @@ def open_lister(url: str, credential: "Credential | None", *, deadline_s: float 
     source = _base(url)
     if source.kind in {"file", "memory"}:
         return _local_or_memory(source)
-    if source.kind == "blob":
-        from mountd.stores import azure_blob
+    if source.kind == "https":
+        from mountd.stores import objects
 
-        return azure_blob.AzureBlobStore(source, credential, deadline_s=deadline_s)
-    from mountd.stores import objects
+        return objects.HttpsLister(source, deadline_s=deadline_s)
+    from mountd.stores import azure_blob
+    from mountd.stores.renewing import RenewingLister
 
-    return objects.HttpsLister(source, deadline_s=deadline_s)
+    return RenewingLister(
+        _provider(credential), lambda found: azure_blob.AzureBlobStore(source, found, deadline_s=deadline_s)
+    )
 
 
 def open_writer(url: str, credential: "Credential | None", *, deadline_s: float = 60) -> Writer:
@@ -96,8 +126,11 @@ def open_writer(url: str, credential: "Credential | None", *, deadline_s: float 
             f"{source.store_url}: a web server cannot be written to; use a folder or an Azure container"
         )
     from mountd.stores import azure_blob
+    from mountd.stores.renewing import RenewingWriter
 
-    return azure_blob.AzureBlobStore(source, credential, deadline_s=deadline_s)
+    return RenewingWriter(
+        _provider(credential), lambda found: azure_blob.AzureBlobStore(source, found, deadline_s=deadline_s)
+    )
 
 
 def _local_or_memory(source: Source) -> "LocalStore | MemoryStore":

@@ -96,7 +96,7 @@ def remove_datastore(invocation: Invocation, name: str) -> None:
 
 
 def _with_credential(record: "DatastoreRecord", option: str) -> "DatastoreRecord":
-    from mountd.stores.credentials import from_option
+    from mountd.stores.origins import from_option
 
     credential = from_option(option)  # also checks that it leads somewhere now
     kind, _, rest = option.partition(":")

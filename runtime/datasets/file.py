@@ -184,7 +184,7 @@ def open_record(workspace: WorkspaceFolder, record: DatasetRecord, progress: Pro
 
 def _granted(workspace: WorkspaceFolder, definition: FileDefinition) -> "list[tuple[Place, Credential | None]]":
     """Where each path lies, and what opens it."""
-    from mountd.stores.credentials import from_environment
+    from mountd.stores.origins import from_environment
     from mountd.stores.registry import parse_source
 
     granted = []

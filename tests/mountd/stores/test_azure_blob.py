@@ -11,7 +11,7 @@ import pytest
 from azure.core.exceptions import ServiceResponseError
 from azure.storage.blob import ContainerSasPermissions, generate_container_sas
 
-from mountd.errors import BadInputError, CorruptDataError, DestinationExistsError, NotFoundError, StoreUnreachableError
+from mountd.errors import CorruptDataError, DestinationExistsError, NotFoundError, StoreUnreachableError
 from mountd.stores import azure_blob, registry
 from mountd.stores.azure_blob import AzureBlobStore
 from mountd.stores.credentials import Credential
@@ -176,8 +176,3 @@ def test_retry_after_is_honoured_and_a_lasting_503_is_an_error() -> None:
         with pytest.raises(StoreUnreachableError, match=r"HTTP 503.*asks to wait 30 s"):
             list(lister.list())
         assert len(server.requests) == 1
-
-
-def test_azure_default_names_the_missing_package() -> None:
-    with pytest.raises(BadInputError, match="pip install azure-identity"):
-        registry.open_reader("https://acct.blob.core.windows.net/cont/", Credential("azure_default"))

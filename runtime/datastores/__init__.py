@@ -1,73 +1,56 @@
 """Datastores: users' names for places, with the credentials to get in.
 
-They stand in the workspace's `datastores.toml`, readable by the owner only, which users may edit by hand:
-
-    default = "training"
-    [datastores.training]
-    url = "https://account.blob.core.windows.net/container/"
-    [datastores.training.credential]
-    reference = "env:TRAINING_KEY"        # or: kind = "key" and secret = "..."
-
-A credential given as `env:NAME` or `file:PATH` is kept as that reference and looked up on use. `workspaceblobstore` always
-exists: the folder of that name in the workspace, unless the file says otherwise. Names are letters, digits and '_'; case
-does not count. Each change reads, changes and replaces the file under a lock between processes.
+They stand in the workspace's `datastores.toml`, readable by the owner only, which users may edit by hand (`rows`). A
+credential given as `env:NAME`, `file:PATH` or `command:LINE` is kept as that reference and looked up on use; a secret that
+is to be kept goes to the keyring (`keeping`), and where there is none into that file. `workspaceblobstore` always exists:
+the folder of that name in the workspace, unless the file says otherwise. Names are letters, digits and '_'; case does not
+count. Each change reads, changes and replaces the file under a lock between processes.
 """
 
 import contextlib
 import dataclasses
 import os
-import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING
 
+from runtime.datastores import keeping, rows
+from runtime.datastores.rows import BUILT_IN, CredentialRow, DatastoreRow, DatastoresFile
 from runtime.errors import UnknownNameError, UserErrorException
 from runtime.workspace import WorkspaceFolder
-from runtime.workspace.files import locked, read_toml, toml_text, write_whole
+from runtime.workspace.files import locked, write_whole
 
 if TYPE_CHECKING:
     from mountd.stores.credentials import Credential
 
-BUILT_IN = "workspaceblobstore"
-_NAME = re.compile(r"[A-Za-z0-9_]{1,255}")
-_KEYS = ("default", "datastores", "url", "credential", "kind", "secret", "reference")
-_FORBID: dict[str, object] = {"extra": "forbid"}
+__all__ = [
+    "BUILT_IN",
+    "DatastoreRecord",
+    "add",
+    "base_url",
+    "check_free",
+    "default_name",
+    "get",
+    "load_all",
+    "remove",
+    "set_default",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class DatastoreRecord:
     """A datastore: `url` ends with '/'. `reference` names where its credential is looked up, if it is not kept here.
 
-    From `load_all` the credential of a record with a reference is None; `get` looks it up.
+    `keyring` names the keyring's item with its secret. From `load_all` the credential of a record with a reference is None,
+    and that of a record with `keyring` has no secret; `get` looks them up.
     """
 
     name: str
     url: str
     credential: "Credential | None" = None
     reference: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _CredentialRow:
-    __pydantic_config__: ClassVar[dict[str, object]] = _FORBID
-    kind: Literal["anonymous", "key", "sas", "connection_string", "azure_default"] | None = None
-    secret: str = field(default="", repr=False)
-    reference: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _DatastoreRow:
-    __pydantic_config__: ClassVar[dict[str, object]] = _FORBID
-    url: str
-    credential: _CredentialRow | None = None
-
-
-@dataclass(slots=True)
-class _File:
-    __pydantic_config__: ClassVar[dict[str, object]] = _FORBID
-    default: str = BUILT_IN
-    datastores: dict[str, _DatastoreRow] = field(default_factory=dict)
+    keyring: str = ""
 
 
 def load_all(workspace: WorkspaceFolder) -> dict[str, DatastoreRecord]:
@@ -84,15 +67,19 @@ def get(workspace: WorkspaceFolder, name: str, environ: Mapping[str, str] = os.e
 
     Raises:
         UnknownNameError: there is none; says what there is.
-        BadInputError: its credential's reference leads nowhere.
+        NotFoundError, BadInputError: its credential's reference leads nowhere.
+        AccessDeniedError: the keyring does not give its secret.
     """
     records = load_all(workspace)
     record = records.get(name.lower())
     if record is None:
         raise UnknownNameError(_unknown(workspace, name, records))
+    if record.keyring and record.credential:
+        kept = dataclasses.replace(record.credential, secret=keeping.fetch(record.keyring, record.name))
+        return dataclasses.replace(record, credential=kept)
     if not record.reference:
         return record
-    from mountd.stores.credentials import from_option
+    from mountd.stores.origins import from_option
 
     return dataclasses.replace(record, credential=from_option(record.reference, environ))
 
@@ -104,20 +91,54 @@ def add(workspace: WorkspaceFolder, record: DatastoreRecord, overwrite: bool = F
         UserErrorException: the name is taken and `overwrite` is False, or is no name.
         BadInputError: the URL is none that a store speaks.
     """
-    if not _NAME.fullmatch(record.name):
+    if not rows.is_name(record.name):
         raise UserErrorException(f"{record.name!r} is no name for a datastore: letters, digits and '_', at most 255")
     kept = dataclasses.replace(record, url=base_url(record.url))
-    with _changing(workspace) as file:
-        present = {name.lower(): name for name in file.datastores}
-        taken = present.get(kept.name.lower())
-        if not overwrite and (taken is not None or kept.name.lower() == BUILT_IN):
-            raise UserErrorException(
-                f"datastore '{taken or BUILT_IN}' exists; add it with overwrite=True (--overwrite), or under another name"
-            )
-        if taken is not None:
-            del file.datastores[taken]
-        file.datastores[kept.name] = _row(kept)
+    check_free(workspace, record.name, overwrite=overwrite)
+    if kept.credential is not None and kept.credential.secret and not kept.reference:
+        kept = dataclasses.replace(
+            kept, keyring=keeping.keep(workspace.path, kept.name.lower(), kept.credential.secret)
+        )
+    try:
+        with _changing(workspace) as file:
+            old = _replace(file, kept, overwrite=overwrite)
+    except BaseException:
+        _forget(kept.keyring)
+        raise
+    _forget(old)
     return kept
+
+
+def check_free(workspace: WorkspaceFolder, name: str, *, overwrite: bool) -> None:
+    """See that a datastore may be called `name`, before anything is asked or kept for it.
+
+    Raises:
+        UserErrorException: the name is taken and `overwrite` is False.
+    """
+    _refuse_taken(_read(workspace), name, overwrite=overwrite)
+
+
+def _refuse_taken(file: DatastoresFile, name: str, *, overwrite: bool) -> str | None:
+    """The name as it is written there already, if it is."""
+    taken = {each.lower(): each for each in file.datastores}.get(name.lower())
+    if not overwrite and (taken is not None or name.lower() == BUILT_IN):
+        raise UserErrorException(
+            f"datastore '{taken or BUILT_IN}' exists; add it with overwrite=True (--overwrite), or under another name"
+        )
+    return taken
+
+
+def _replace(file: DatastoresFile, record: DatastoreRecord, *, overwrite: bool) -> str:
+    """Put the record into the file; the keyring's item of the one that it replaces."""
+    taken = _refuse_taken(file, record.name, overwrite=overwrite)
+    old = file.datastores.pop(taken) if taken is not None else None
+    file.datastores[record.name] = _row(record)
+    return old.credential.keyring if old is not None and old.credential is not None else ""
+
+
+def _forget(item: str) -> None:
+    if item:
+        keeping.forget(item)
 
 
 def remove(workspace: WorkspaceFolder, name: str) -> None:
@@ -133,9 +154,11 @@ def remove(workspace: WorkspaceFolder, name: str) -> None:
             if name.lower() == BUILT_IN:
                 raise UserErrorException(f"{BUILT_IN} is the workspace's own and stays")
             raise UnknownNameError(_unknown(workspace, name, _records(workspace, file)))
-        del file.datastores[present[name.lower()]]
+        row = file.datastores.pop(present[name.lower()])
         if file.default.lower() == name.lower():
             file.default = BUILT_IN
+    if row.credential is not None:
+        _forget(row.credential.keyring)
 
 
 def default_name(workspace: WorkspaceFolder) -> str:
@@ -171,37 +194,30 @@ def base_url(text: str) -> str:
     return (parse_source(f"{text}/") if source.file else source).base_url
 
 
-def _read(workspace: WorkspaceFolder) -> _File:
-    if not workspace.datastores_path.exists():
-        return _File()
-    return read_toml(workspace.datastores_path, _File, _KEYS)
+def _read(workspace: WorkspaceFolder) -> DatastoresFile:
+    return rows.read(workspace.datastores_path)
 
 
 @contextlib.contextmanager
-def _changing(workspace: WorkspaceFolder) -> Iterator[_File]:
+def _changing(workspace: WorkspaceFolder) -> Iterator[DatastoresFile]:
     """Give the file to change; write it when the block ends well."""
     with locked(workspace.path / ".lock"):
         file = _read(workspace)
         yield file
-        write_whole(workspace.datastores_path, _text(file))
+        write_whole(workspace.datastores_path, rows.text(file.default, file.datastores))
 
 
-def _records(workspace: WorkspaceFolder, file: _File) -> dict[str, DatastoreRecord]:
+def _records(workspace: WorkspaceFolder, file: DatastoresFile) -> dict[str, DatastoreRecord]:
     records = {BUILT_IN: DatastoreRecord(BUILT_IN, base_url(str(workspace.blobstore_path)))}
     for name, row in file.datastores.items():
-        if not _NAME.fullmatch(name):
-            raise UserErrorException(f"{workspace.datastores_path}: {name!r} is no name: letters, digits and '_'")
-        credential = row.credential or _CredentialRow()
-        both_or_none = bool(credential.reference) == bool(credential.kind)
-        if row.credential and (both_or_none or (credential.secret and not credential.kind)):
-            raise UserErrorException(
-                f"{workspace.datastores_path}: the credential of '{name}' needs a reference, or a kind with its secret"
-            )
-        records[name.lower()] = DatastoreRecord(name, base_url(row.url), _credential(credential), credential.reference)
+        kept = row.credential or CredentialRow()
+        records[name.lower()] = DatastoreRecord(
+            name, base_url(row.url), _credential(kept), kept.reference, kept.keyring
+        )
     return records
 
 
-def _credential(row: _CredentialRow) -> "Credential | None":
+def _credential(row: CredentialRow) -> "Credential | None":
     if row.kind is None:
         return None
     from mountd.stores.credentials import Credential
@@ -209,23 +225,14 @@ def _credential(row: _CredentialRow) -> "Credential | None":
     return Credential(row.kind, row.secret)
 
 
-def _row(record: DatastoreRecord) -> _DatastoreRow:
+def _row(record: DatastoreRecord) -> DatastoreRow:
     if record.reference:
-        return _DatastoreRow(record.url, _CredentialRow(reference=record.reference))
-    if record.credential is None:
-        return _DatastoreRow(record.url)
-    return _DatastoreRow(record.url, _CredentialRow(record.credential.kind, record.credential.secret))
-
-
-def _text(file: _File) -> str:
-    lines = ["# Moorage's datastores; holds secrets.", f"default = {toml_text(file.default)}"]
-    for name, row in sorted(file.datastores.items()):
-        lines += ["", f"[datastores.{name}]", f"url = {toml_text(row.url)}"]
-        if row.credential is not None:
-            values = {key: getattr(row.credential, key) for key in ("kind", "secret", "reference")}
-            lines.append(f"[datastores.{name}.credential]")
-            lines += [f"{key} = {toml_text(value)}" for key, value in values.items() if value]
-    return "\n".join(lines) + "\n"
+        return DatastoreRow(record.url, CredentialRow(reference=record.reference))
+    found = record.credential
+    if found is None:
+        return DatastoreRow(record.url)
+    secret = "" if record.keyring else found.secret
+    return DatastoreRow(record.url, CredentialRow(found.kind, secret, keyring=record.keyring))
 
 
 def _unknown(workspace: WorkspaceFolder, name: str, records: Mapping[str, DatastoreRecord]) -> str:
