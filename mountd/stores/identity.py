@@ -138,7 +138,7 @@ def _fields(credential: Credential) -> dict[str, str]:
 def _asked(credential: Credential) -> "TokenCredential":
     """azure-identity's own object."""
     try:
-        from azure import identity as azure_identity
+        import azure.identity as azure_identity
     except ImportError:
         raise BadInputError(
             f"the credential {_name(credential)} needs a package more: pip install 'moorage[identity]'"
@@ -156,7 +156,7 @@ def _asked(credential: Credential) -> "TokenCredential":
     fields = _fields(credential)
     if authority := fields.get("authority_url"):
         host = urlsplit(authority).netloc or authority
-        bounds |= {"authority": host, "disable_instance_discovery": not _KNOWN_HOSTS.fullmatch(host)}
+        bounds |= {"authority": f"https://{host}", "disable_instance_discovery": not _KNOWN_HOSTS.fullmatch(host)}
     try:
         tenant, client = fields["tenant_id"], fields["client_id"]
         if path := fields.get("certificate_path"):

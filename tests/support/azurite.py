@@ -18,7 +18,7 @@ ACCOUNT = "devstoreaccount1"
 # The emulator's key is public: it stands in Microsoft's documentation and opens nothing but emulators.
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 _FLAGS = ["--disableTelemetry", "--skipApiVersionCheck", "--silent", "--inMemoryPersistence"]
-_LISTENS = re.compile(r"listens on (http://127\.0\.0\.1:\d+)")
+_LISTENS = re.compile(r"listens on (https?://127\.0\.0\.1:\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +67,12 @@ class Azurite:
 
     @staticmethod
     @contextmanager
-    def start() -> Iterator["Azurite"]:
-        """Run a server of one's own for the length of a `with` block."""
+    def start(*flags: str) -> Iterator["Azurite"]:
+        """Run a server of one's own for the length of a `with` block; `flags` are Azurite's, such as a certificate."""
         if not EXECUTABLE.exists():
             message = f"Azurite is not installed at {EXECUTABLE}: run `make setup`"
             raise RuntimeError(message)
-        command = [str(EXECUTABLE), "--blobPort", "0", *_FLAGS]
+        command = [str(EXECUTABLE), "--blobPort", "0", *_FLAGS, *flags]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd="/", text=True) as process:
             try:
                 yield Azurite(_wait_until_it_listens(process), process.pid)
