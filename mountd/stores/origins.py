@@ -15,12 +15,13 @@ import json
 import os
 import shlex
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from mountd.errors import AccessDeniedError, BadInputError, NotFoundError
-from mountd.stores.credentials import Credential, Kind, connection_fields, is_base64
+from mountd.stores.credentials import SECRET_VARIABLES, Credential, Kind, connection_fields, is_base64
 
 #: What the option takes, for usage lines.
 FORMS: Final = "file:PATH|env:NAME|command:LINE|azure-default|managed-identity[:CLIENT_ID]|anonymous"
@@ -97,6 +98,16 @@ def variable_of(credential: Credential) -> str | None:
     """The name of the environment variable that `credential` stands in, if it does."""
     kind, _, name = credential.origin.partition(":")
     return name if kind == "env" else None
+
+
+def secret_variables(credentials: Iterable[Credential]) -> frozenset[str]:
+    """The variables that no process started with these credentials may have: the usual ones, and where these stand."""
+    return frozenset(SECRET_VARIABLES) | {name for each in credentials if (name := variable_of(each))}
+
+
+def handed_on(credential: Credential) -> Credential:
+    """As another process gets it: a variable stays with whoever has it, so there it cannot be looked up again."""
+    return replace(credential, origin="") if variable_of(credential) else credential
 
 
 def principal(fields: Mapping[str, str]) -> Credential:

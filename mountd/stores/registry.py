@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Source",
+    "check_credential",
     "file_url",
     "local_path",
     "open_lister",
@@ -30,6 +31,7 @@ __all__ = [
     "open_writer",
     "parse_source",
     "require_verifiable",
+    "takes_credentials",
 ]
 
 
@@ -82,6 +84,22 @@ def _provider(credential: "Credential | CredentialProvider | None") -> "Credenti
     from mountd.stores.renewing import CredentialProvider
 
     return credential if isinstance(credential, CredentialProvider) else CredentialProvider(credential)
+
+
+def takes_credentials(url: str) -> bool:
+    """Whether a credential is of any use for the source `url`."""
+    return parse_source(url).kind not in {"file", "memory", "https"}
+
+
+def check_credential(url: str, credential: "Credential") -> None:
+    """See that a credential is for the account of `url`; nobody is asked.
+
+    Raises:
+        AccessDeniedError: it is for another one, or is malformed.
+    """
+    from mountd.stores.credentials import resolve
+
+    resolve(credential, parse_source(url).account)
 
 
 def require_verifiable(urls: "Sequence[str]") -> None:

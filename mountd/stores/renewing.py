@@ -45,6 +45,11 @@ class CredentialProvider:
         self._looked_s: float | None = None
         self._looking: threading.Event | None = None
 
+    @property
+    def kept(self) -> Credential | None:
+        """What it has now; nothing is looked up."""
+        return self._credential
+
     def current(self) -> Credential | None:
         """What to use now; looked up again first if its token is near its end."""
         credential = self._credential
@@ -103,7 +108,7 @@ class _Renewing(Generic[Store]):
             MountdError: as `open_store` raises it.
         """
         self._provider, self._open = provider, open_store
-        credential = provider.current()
+        credential = provider.kept  # not looked up here: whoever opens a mount waits for it
         self._opened = credential, open_store(credential)  # replaced as a pair; two threads may both do it, to no harm
 
     @property

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 EXECUTABLE = Path(__file__).parents[2] / ".venv/azurite/node_modules/.bin/azurite-blob"
@@ -42,6 +43,13 @@ class Azurite:
     def url(self, container: str, prefix: str = "") -> str:
         """The base URL of a container, or of a folder in it (`prefix` ends in `/`)."""
         return f"{self.account_url}/{container}/{prefix}"
+
+    def sas(self, container: str, rights: str = "rl", *, lasts: timedelta = timedelta(hours=8)) -> str:
+        """A SAS token of a container: its rights in the letters of `sp`; `lasts` may be in the past."""
+        from azure.storage.blob import generate_container_sas  # heavy: not at import
+
+        end = datetime.now(UTC) + lasts
+        return generate_container_sas(ACCOUNT, container, KEY, permission=rights, expiry=end)
 
     def make_container(self, name: str, *, public: bool = False) -> str:
         """Create a container and return its base URL; `public` lets anyone read and list it."""
