@@ -152,6 +152,15 @@ class AzureBlobStore:
 
         return self._ask(self.url + key, attempt, pinned=bool(etag), within=within)
 
+    def ask_byte(self, key: str, offset: int, limit_s: float) -> None:
+        """Ask once for one byte: a service that turns requests away says here how long to wait.
+
+        Raises:
+            TransientError: with what Retry-After says.
+        """
+        with _translated(self.url + key, pinned=False, anonymous=self._anonymous):
+            self._client.download_blob(self._full(key), offset=offset, length=1, **_timeouts(limit_s))
+
     def _checked(self, key: str) -> dict[str, Any]:
         """What makes the SDK check a download: it then asks in ranges of 4 MiB at most, each with its MD5."""
         if not self._verified:
@@ -276,9 +285,7 @@ class AzureBlobStore:
 
         def translated(limit_s: float) -> T:
             with _translated(name, pinned=pinned, anonymous=self._anonymous):
-                # The SDK takes no sum of the two: together they end with the time that is left.
-                connect_s = min(_CONNECT_S, limit_s / 2)
-                return attempt({"connection_timeout": connect_s, "read_timeout": limit_s - connect_s})
+                return attempt(_timeouts(limit_s))
 
         return retry(name, translated, deadline, attempt_limit_s=limit_s, on_retry=self._on_retry, took=within.took)
 
@@ -295,6 +302,12 @@ class AzureBlobStore:
             is_directory=metadata.get("hdi_isfolder", "").lower() == "true",
             md5=bytes(blob.content_settings.content_md5) if blob.content_settings.content_md5 else None,
         )
+
+
+def _timeouts(limit_s: float) -> _Timeouts:
+    # The SDK takes no sum of the two: together they end with the time that is left.
+    connect_s = min(_CONNECT_S, limit_s / 2)
+    return {"connection_timeout": connect_s, "read_timeout": limit_s - connect_s}
 
 
 def _nanoseconds(modified: datetime) -> int:
@@ -351,6 +364,8 @@ def _translated(name: str, *, pinned: bool, anonymous: bool) -> Iterator[None]:
         if str(error).startswith("MD5 mismatch"):
             raise TransientError(WRONG_MD5) from None
         raise TransientError(f"the SDK failed ({type(error).__name__})") from None
+    except ValueError:  # what the SDK says of an answer without the headers that it must have
+        raise TransientError("the answer is not well-formed") from None
 
 
 def _network_reason(error: AzureError) -> str:
