@@ -21,7 +21,7 @@ import obstore
 from obstore.store import AzureStore
 
 from mountd.errors import BadInputError, DataChangedError, HostilePathError, NotFoundError
-from mountd.stores.base import Buffer, TimedReader, Within, normal_etag
+from mountd.stores.base import REFUSED_UNCHANGED, Buffer, TimedReader, Within, changed, is_told, normal_etag
 from mountd.stores.clients import NO_RETRIES, Clients, RangeIgnoredError, Translated
 from mountd.stores.credentials import REMEDY, Credential, resolve
 from mountd.stores.retry import Deadline, TransientError, TurnedAwayError, retry
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from mountd.stores.azure_blob import AzureBlobStore
 
 _LOOK_S = 5.0
-_IS = ", is "
 _WHOLE_LIMIT_BYTES = 64 << 20  # what may be read and thrown away of a server that ignores Range
 _CHUNK_BYTES = 1 << 20
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)  # what obstore says when there is no Last-Modified
@@ -131,21 +130,26 @@ class ObjectReader:
             except RangeIgnoredError:
                 return self._get_whole(wanted, within.remaining_s)
         except DataChangedError as error:
-            if not wanted.etag or _IS in str(error):
+            if not wanted.etag or is_told(error):
                 raise
-            found = self._found(wanted, min(within.remaining_s, _LOOK_S))
-            raise _changed(wanted, found) from None
+            raise self._what_is_there(wanted, min(within.remaining_s, _LOOK_S)) from None
 
-    def _found(self, wanted: _Wanted, limit_s: float) -> str:
-        """What is there in the place of what was frozen: a service that refuses a range does not say."""
+    def _what_is_there(self, wanted: _Wanted, limit_s: float) -> Exception:
+        """The error with what is there in the place of what was frozen: a service that refuses a range does not say."""
         try:
             client = self._clients.within(limit_s)
             with Translated(wanted.name, self._remedy, pinned=False):
-                return identity(wanted.etag, obstore.head(client, wanted.key))
+                meta = obstore.head(client, wanted.key)
         except NotFoundError:
-            return "gone"
+            return changed(wanted.name, wanted.etag, "gone")
         except Exception:  # noqa: BLE001  # it was only for the text of an error
-            return "another"
+            return changed(wanted.name, wanted.etag, "another")
+        found = identity(wanted.etag, meta)
+        if found != wanted.etag:
+            return changed(wanted.name, wanted.etag, found)
+        if meta["size"] < wanted.offset + wanted.size:
+            return _too_short(wanted, meta["size"])
+        return TransientError(REFUSED_UNCHANGED)
 
     def _get(self, wanted: _Wanted, limit_s: float) -> Buffer:
         end = wanted.offset + wanted.size
@@ -235,7 +239,7 @@ def open_blob(
 
 
 def _token_provider() -> "Callable[[], AzureCredential]":
-    from mountd.stores.azure_blob import default_credential
+    from mountd.stores.azure_sdk import default_credential
 
     login = default_credential()
 
@@ -276,13 +280,7 @@ def _check_identity(wanted: _Wanted, meta: "ObjectMeta") -> None:
         # Not the server that was listed: a proxy's or balancer's page, or one node of many; another attempt may tell.
         raise TransientError("an answer came without the ETag that pins it")
     if wanted.etag and found != wanted.etag:
-        raise _changed(wanted, found)
-
-
-def _changed(wanted: _Wanted, found: str) -> DataChangedError:
-    return DataChangedError(
-        f"{wanted.name}: was {wanted.etag}{_IS}{found}; freeze the source again to read the new one"
-    )
+        raise changed(wanted.name, wanted.etag, found)
 
 
 def _too_short(wanted: _Wanted, length: int) -> DataChangedError:
