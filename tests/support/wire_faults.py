@@ -38,7 +38,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """`name` is counted in the report. `asks`: what the upstream is asked for: the request as it is, all of it, or nothing."""
+    """`name` is counted in the report. `asks`: what the upstream is asked for: the request, all of it or nothing."""
 
     name: str
     change: Callable[[Answer], Answer]
