@@ -6,8 +6,8 @@ so that an outage does not double its own load, and to threads and bytes of thei
 cancelled and ends when it likes. Attempts may be noted by any thread; of the allowance one at a time may take or give.
 
 Invariants: nothing is slow before enough attempts were seen, nor below a floor; one second request is allowed when none is
-out, whatever the rest says, and otherwise none that does not fit into threads and bytes beside all that is out. What is given
-up (a call that outlives its reader's deadline) is counted too, but only the threads bound it.
+out, whatever the rest says, and otherwise none that does not fit into threads and bytes beside all that is out. What is
+given up (a call that outlives its reader's deadline) is counted too, but only the threads bound it.
 """
 
 from collections import deque

@@ -11,6 +11,7 @@ never visible; messages are made of statuses and service codes only, because the
 import hashlib
 import logging
 import os
+import re
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -54,10 +55,13 @@ _BLOCK_BYTES = 8 << 20
 _MOST_BLOCKS = 50_000  # the service's limit; blocks grow when a file needs more
 _TRANSIENT = {408, 429, 500, 502, 503, 504}
 WRONG_MD5 = "the bytes that came do not have the MD5 that the service told"
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/\d+")
 _EXISTS = {"BlobAlreadyExists", "ConditionNotMet", "TargetConditionNotMet"}
 
 # urllib3 writes whole URLs, SAS signature included, at debug level.
 logging.getLogger("urllib3.connectionpool").addFilter(RedactingFilter())
+# It warns of every error body that is no XML; what an answer means to us is in our own line.
+logging.getLogger("azure.storage.blob._shared.response_handlers").setLevel(logging.ERROR)
 
 
 def default_credential() -> "TokenCredential":
@@ -153,17 +157,18 @@ class AzureBlobStore:
         return self._ask(self.url + key, attempt, pinned=bool(etag), within=within)
 
     def _checked(self, key: str) -> dict[str, Any]:
-        """What makes the SDK check a download: it then asks in ranges of 4 MiB at most, each with its MD5."""
-        if not self._verified:
-            return {}
+        """What checks a download; a verified one is asked for in ranges of 4 MiB at most, each with its MD5."""
 
         def check(response: Any) -> None:
-            # The SDK takes an answer without an MD5 for a right one.
+            # The SDK takes whatever comes with a status of success for the range that it asked for.
             answer = response.http_response
-            if answer.status_code < 300 and "content-md5" not in answer.headers:
-                raise BadInputError(f"{self.url}{key}: the service tells no MD5; leave --verify-wire out")
+            if answer.status_code < 300:
+                _check_range(response.http_request.headers.get("x-ms-range"), answer.headers)
+                # Nor does it miss an MD5.
+                if self._verified and "content-md5" not in answer.headers:
+                    raise BadInputError(f"{self.url}{key}: the service tells no MD5; leave --verify-wire out")
 
-        return {"validate_content": True, "raw_response_hook": check}
+        return {"validate_content": self._verified, "raw_response_hook": check}
 
     def write(self, key: str, source: Path | bytes, *, overwrite: bool = False) -> ObjectInfo:
         """Store a file or bytes under `key`, each part checked by the service; return what it answered."""
@@ -297,6 +302,21 @@ class AzureBlobStore:
         )
 
 
+def _check_range(asked: str | None, headers: Any) -> None:
+    """Refuse a page in the place of data, another range, and half of one; `asked` is as the header has it."""
+    if asked is None:  # what the SDK asks of an empty blob
+        return
+    first, _, last = asked.removeprefix("bytes=").partition("-")
+    told = _CONTENT_RANGE.fullmatch(headers.get("Content-Range") or "")
+    if told is None:
+        raise TransientError("an answer came that is no range of a blob")
+    came = int(told[2]) - int(told[1]) + 1
+    if told[1] != first or int(told[2]) > int(last):
+        raise TransientError("another range came than was asked for")
+    if int(headers.get("Content-Length") or came) != came:
+        raise TransientError(f"{headers['Content-Length']} bytes came, {came} were told")
+
+
 def _nanoseconds(modified: datetime) -> int:
     return int(modified.timestamp()) * 1_000_000_000  # the service tells whole seconds
 
@@ -347,13 +367,15 @@ def _translated(name: str, *, pinned: bool, anonymous: bool) -> Iterator[None]:
         raise _answered(name, error, pinned=pinned, anonymous=anonymous) from None
     except (ServiceRequestError, ServiceResponseError) as error:
         raise TransientError(_network_reason(error)) from None
+    except requests.RequestException as error:  # the SDK lets out what happens in the middle of a body
+        raise TransientError(_network_reason(error)) from None
     except AzureError as error:
         if str(error).startswith("MD5 mismatch"):
             raise TransientError(WRONG_MD5) from None
         raise TransientError(f"the SDK failed ({type(error).__name__})") from None
 
 
-def _network_reason(error: AzureError) -> str:
+def _network_reason(error: Exception) -> str:
     text = str(error)
     signs = (
         ("Connection refused", "the connection was refused"),
