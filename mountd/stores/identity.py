@@ -104,7 +104,7 @@ class Identity:
 
 
 @lru_cache(maxsize=64)
-def identity(credential: Credential) -> Identity:
+def identity_of(credential: Credential) -> Identity:
     """The identity that `credential` is: one object for all stores of a process, with one token.
 
     Raises:

@@ -52,9 +52,9 @@ def open_reader(
     if source.kind in {"file", "memory"}:
         return _local_or_memory(source)
     if source.kind == "https":
-        from mountd.stores import objects
+        from mountd.stores import web
 
-        return objects.open_https(source, deadline_s=deadline_s, on_retry=on_retry)
+        return web.open_https(source, deadline_s=deadline_s, on_retry=on_retry)
     from mountd.stores.renewing import RenewingReader
 
     open_store = _opener(source, deadline_s, on_retry, verified=verified)
@@ -119,9 +119,9 @@ def open_lister(url: str, credential: "Credential | None", *, deadline_s: float 
     if source.kind in {"file", "memory"}:
         return _local_or_memory(source)
     if source.kind == "https":
-        from mountd.stores import objects
+        from mountd.stores import web
 
-        return objects.HttpsLister(source, deadline_s=deadline_s)
+        return web.HttpsLister(source, deadline_s=deadline_s)
     from mountd.stores import azure_blob
     from mountd.stores.renewing import RenewingLister
 

@@ -140,9 +140,9 @@ class _Renewing(Generic[Store]):
         if opened[0] != credential:
             self._opened = opened = credential, self._open(credential)
         if credential is not None and credential.kind in IDENTITIES:
-            from mountd.stores.identity import identity
+            from mountd.stores.identity import identity_of
 
-            identity(credential).token()  # here, where its failure is told as it is, and not inside an SDK
+            identity_of(credential).token()  # here, where its failure is told as it is, and not inside an SDK
         return opened
 
 

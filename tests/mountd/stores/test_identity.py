@@ -12,7 +12,7 @@ import pytest
 from mountd.errors import AccessDeniedError, BadInputError, StoreUnreachableError
 from mountd.stores import registry
 from mountd.stores.credentials import Credential
-from mountd.stores.identity import identity
+from mountd.stores.identity import identity_of
 from mountd.stores.origins import principal
 from tests.support.azurite import Azurite
 from tests.support.certificates import Certificate, make_certificate
@@ -29,9 +29,9 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 def trusted(certificate: Certificate, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name, value in certificate.trusted.items():
         monkeypatch.setenv(name, value)
-    identity.cache_clear()
+    identity_of.cache_clear()
     yield
-    identity.cache_clear()
+    identity_of.cache_clear()
 
 
 @contextmanager
@@ -74,11 +74,11 @@ def test_a_wrong_client_secret_is_refused_with_the_services_code_and_is_not_repe
 
 def test_a_token_is_kept_until_shortly_before_its_end(certificate: Certificate) -> None:
     with entra(certificate) as (server, robot):
-        first = identity(robot).token()
-        assert identity(robot).token() is first
+        first = identity_of(robot).token()
+        assert identity_of(robot).token() is first
         server.lasts_s = 30
-        identity.cache_clear()
-        short = identity(robot)
+        identity_of.cache_clear()
+        short = identity_of(robot)
         assert len(server.asked) == 1
         short.token()
         short.token()
@@ -87,7 +87,7 @@ def test_a_token_is_kept_until_shortly_before_its_end(certificate: Certificate) 
 
 def test_threads_that_need_a_token_at_once_ask_for_one(certificate: Certificate) -> None:
     with entra(certificate) as (server, robot):
-        asked, tokens, start = identity(robot), set[str](), threading.Barrier(8)
+        asked, tokens, start = identity_of(robot), set[str](), threading.Barrier(8)
 
         def ask() -> None:
             start.wait(20)
@@ -104,16 +104,16 @@ def test_threads_that_need_a_token_at_once_ask_for_one(certificate: Certificate)
 def test_nobody_who_gives_tokens_is_a_store_out_of_reach() -> None:
     told = {"tenant_id": TENANT, "client_id": CLIENT, "client_secret": SECRET, "authority_url": "https://localhost:9"}
     with pytest.raises(StoreUnreachableError, match="whoever gives tokens does not answer; check the network"):
-        identity(principal(told)).token()
+        identity_of(principal(told)).token()
 
 
 def test_a_managed_identity_is_given_by_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     with TokenServer.start() as server:
         monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", server.endpoint)
-        assert identity(Credential("managed_identity")).token().token.count(".") == 2
-        assert identity(Credential("managed_identity", CLIENT)).token().token.count(".") == 2
+        assert identity_of(Credential("managed_identity")).token().token.count(".") == 2
+        assert identity_of(Credential("managed_identity", CLIENT)).token().token.count(".") == 2
         with pytest.raises(AccessDeniedError, match="managed identity: no token is given; assign one"):
-            identity(Credential("managed_identity", "another")).token()
+            identity_of(Credential("managed_identity", "another")).token()
     assert all("resource=https" in path for path in server.asked)
 
 
@@ -121,7 +121,7 @@ def test_azure_default_finds_the_managed_identity(monkeypatch: pytest.MonkeyPatc
     with TokenServer.start() as server:
         monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", server.endpoint)
         monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "ManagedIdentityCredential")
-        assert identity(Credential("azure_default")).token().token.count(".") == 2
+        assert identity_of(Credential("azure_default")).token().token.count(".") == 2
 
 
 @pytest.mark.parametrize("kind", ["azure_default", "managed_identity", "service_principal"])
@@ -138,4 +138,4 @@ def test_half_a_principal_and_a_missing_certificate_are_bad_input(tmp_path: Path
         {"tenant_id": TENANT, "client_id": CLIENT, "certificate_path": f"{tmp_path}/no"},
     ):
         with pytest.raises(BadInputError, match="the service principal cannot be used"):
-            identity(principal(fields))
+            identity_of(principal(fields))
