@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Source",
     "check_credential",
+    "create_place",
     "file_url",
     "local_path",
     "open_lister",
@@ -100,6 +101,18 @@ def check_credential(url: str, credential: "Credential") -> None:
     from mountd.stores.credentials import resolve
 
     resolve(credential, parse_source(url).account)
+
+
+def create_place(url: str, credential: "Credential | None", *, deadline_s: float = 60) -> None:
+    """Make the container or file share of the base URL `url`, if it is not there.
+
+    Raises:
+        BadInputError: it is none of the two.
+        MountdError: the account is out of reach, or refuses.
+    """
+    from mountd.stores import azure_places
+
+    azure_places.create(_base(url), credential, deadline_s=deadline_s)
 
 
 def require_verifiable(urls: "Sequence[str]") -> None:

@@ -11,6 +11,7 @@ the environment.
 """
 
 import json
+import logging
 import tempfile
 import uuid
 from collections.abc import Callable, Mapping
@@ -28,6 +29,7 @@ from runtime.workspace.files import sync_folder
 if TYPE_CHECKING:
     from mountd.stores.credentials import Credential
 
+_LOG = logging.getLogger(__name__)
 Progress = Callable[[int], None]
 _FORMAT = 1
 
@@ -184,16 +186,19 @@ def open_record(workspace: WorkspaceFolder, record: DatasetRecord, progress: Pro
 
 def _granted(workspace: WorkspaceFolder, definition: FileDefinition) -> "list[tuple[Place, Credential | None]]":
     """Where each path lies, and what opens it."""
+    from mountd.stores import sas
     from mountd.stores.origins import from_environment
-    from mountd.stores.registry import parse_source
+    from mountd.stores.registry import takes_credentials
 
     granted = []
     for path in definition.paths:
         record = datastores.get(workspace, path.datastore) if path.datastore else None
         place = locate(path, record.url if record else "")
         credential = record.credential if record else None
-        if credential is None and parse_source(place.root).kind == "blob":
+        if record is None and takes_credentials(place.root):
             credential = from_environment()
+        if warning := sas.check(credential):
+            _LOG.warning("%s: %s", place.root, warning)
         granted.append((place, credential))
     return granted
 

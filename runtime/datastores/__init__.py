@@ -29,12 +29,13 @@ __all__ = [
     "DatastoreRecord",
     "add",
     "base_url",
-    "check_free",
+    "check_name",
     "default_name",
     "get",
     "load_all",
     "remove",
     "set_default",
+    "with_environment",
 ]
 
 
@@ -78,10 +79,20 @@ def get(workspace: WorkspaceFolder, name: str, environ: Mapping[str, str] = os.e
         kept = dataclasses.replace(record.credential, secret=keeping.fetch(record.keyring, record.name))
         return dataclasses.replace(record, credential=kept)
     if not record.reference:
-        return record
+        return with_environment(record, environ)
     from mountd.stores.origins import from_option
 
     return dataclasses.replace(record, credential=from_option(record.reference, environ))
+
+
+def with_environment(record: DatastoreRecord, environ: Mapping[str, str] = os.environ) -> DatastoreRecord:
+    """The record with the environment's credential, where it has none of its own and needs one."""
+    from mountd.stores.origins import from_environment
+    from mountd.stores.registry import takes_credentials
+
+    if record.credential is not None or not takes_credentials(record.url):
+        return record
+    return dataclasses.replace(record, credential=from_environment(environ))
 
 
 def add(workspace: WorkspaceFolder, record: DatastoreRecord, overwrite: bool = False) -> DatastoreRecord:  # noqa: FBT001, FBT002 # v1's word, said by every caller
@@ -91,10 +102,8 @@ def add(workspace: WorkspaceFolder, record: DatastoreRecord, overwrite: bool = F
         UserErrorException: the name is taken and `overwrite` is False, or is no name.
         BadInputError: the URL is none that a store speaks.
     """
-    if not rows.is_name(record.name):
-        raise UserErrorException(f"{record.name!r} is no name for a datastore: letters, digits and '_', at most 255")
+    check_name(workspace, record.name, overwrite=overwrite)
     kept = dataclasses.replace(record, url=base_url(record.url))
-    check_free(workspace, record.name, overwrite=overwrite)
     if kept.credential is not None and kept.credential.secret and not kept.reference:
         kept = dataclasses.replace(
             kept, keyring=keeping.keep(workspace.path, kept.name.lower(), kept.credential.secret)
@@ -109,12 +118,14 @@ def add(workspace: WorkspaceFolder, record: DatastoreRecord, overwrite: bool = F
     return kept
 
 
-def check_free(workspace: WorkspaceFolder, name: str, *, overwrite: bool) -> None:
+def check_name(workspace: WorkspaceFolder, name: str, *, overwrite: bool) -> None:
     """See that a datastore may be called `name`, before anything is asked or kept for it.
 
     Raises:
-        UserErrorException: the name is taken and `overwrite` is False.
+        UserErrorException: the name is taken and `overwrite` is False, or is no name.
     """
+    if not rows.is_name(name):
+        raise UserErrorException(f"{name!r} is no name for a datastore: letters, digits and '_', at most 255")
     _refuse_taken(_read(workspace), name, overwrite=overwrite)
 
 

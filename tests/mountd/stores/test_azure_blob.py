@@ -12,7 +12,6 @@ from azure.core.exceptions import ServiceResponseError
 from azure.storage.blob import ContainerSasPermissions, generate_container_sas
 
 from mountd.errors import (
-    BadInputError,
     CorruptDataError,
     DataChangedError,
     DestinationExistsError,
