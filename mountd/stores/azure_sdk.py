@@ -18,7 +18,7 @@ from mountd.errors import AccessDeniedError, BadInputError, DataChangedError, De
 from mountd.log import RedactingFilter
 from mountd.stores.credentials import IDENTITIES, REMEDY, Credential
 from mountd.stores.identity import identity_of
-from mountd.stores.retry import NO_ANSWER, TransientError, parse_retry_after
+from mountd.stores.retry import NO_ANSWER, NO_HOST, NO_TRUST, TransientError, parse_retry_after
 
 Timeouts = dict[str, Any]  # keywords for an SDK's transport
 
@@ -87,8 +87,9 @@ def _network_reason(error: Exception) -> str:
     text = str(error)
     signs = (
         ("Connection refused", "the connection was refused"),
-        ("NameResolutionError", "the host name was not found"),
-        ("Name or service not known", "the host name was not found"),
+        ("NameResolutionError", NO_HOST),
+        ("Name or service not known", NO_HOST),
+        ("CERTIFICATE_VERIFY_FAILED", NO_TRUST),
         ("timed out", NO_ANSWER),
     )
     return next((said for sign, said in signs if sign in text), "the connection failed or broke off")
@@ -116,5 +117,7 @@ def _answered(name: str, error: HttpResponseError, *, pinned: bool, anonymous: b
         return AccessDeniedError(f"{name}: access denied, {denied} ({said}); {REMEDY}")
     if status == 404:
         what = "no such container; create it or check its name" if code == NO_CONTAINER else "no such object"
+        if name.endswith("/") and code != NO_CONTAINER:  # what was asked for was a listing
+            what = "no such account or container; check both names"
         return NotFoundError(f"{name}: {what}")
     return BadInputError(f"{name}: the store refuses the request ({said})")
