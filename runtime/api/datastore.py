@@ -9,7 +9,7 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self, cast
 
 from mountd.errors import DestinationExistsError
 from runtime import datastores
@@ -21,6 +21,7 @@ from runtime.errors import UserErrorException
 if TYPE_CHECKING:
     from mountd.stores.credentials import Credential
     from mountd.stores.source import Source
+    from runtime.api.azure_datastores import AzureBlobDatastore, AzureDataLakeGen2Datastore, AzureFileDatastore
     from runtime.api.workspace import Workspace
 
 
@@ -79,7 +80,7 @@ class Datastore:
         grant_workspace_access: bool = False,  # noqa: FBT001, FBT002 # as above
         subscription_id: str | None = None,
         resource_group: str | None = None,
-    ) -> "Datastore":
+    ) -> "AzureBlobDatastore":
         """Register a blob container; a SAS wins over a key, and without either the environment may hold a credential.
 
         Raises:
@@ -89,9 +90,10 @@ class Datastore:
         _check_access(grant_workspace_access, subscription_id, resource_group)
         url = azure_url("blob", account_name, container_name, protocol, endpoint)
         record = DatastoreRecord(datastore_name, url, _account_credential(sas_token, account_key))
-        return cls._register(
+        made = cls._register(
             workspace, record, overwrite=overwrite, create=create_if_not_exists, validate=not skip_validation
         )
+        return cast("AzureBlobDatastore", made)
 
     @classmethod
     def register_azure_file_share(  # noqa: PLR0917 # v1's signature
@@ -107,13 +109,14 @@ class Datastore:
         overwrite: bool = False,  # noqa: FBT001, FBT002 # v1's signature
         create_if_not_exists: bool = False,  # noqa: FBT001, FBT002 # as above
         skip_validation: bool = False,  # noqa: FBT001, FBT002 # as above
-    ) -> "Datastore":
+    ) -> "AzureFileDatastore":
         """Register a file share; credentials and errors as `register_azure_blob_container`."""
         url = azure_url("file", account_name, file_share_name, protocol, endpoint)
         record = DatastoreRecord(datastore_name, url, _account_credential(sas_token, account_key))
-        return cls._register(
+        made = cls._register(
             workspace, record, overwrite=overwrite, create=create_if_not_exists, validate=not skip_validation
         )
+        return cast("AzureFileDatastore", made)
 
     @classmethod
     def register_azure_data_lake_gen2(  # noqa: PLR0917 # v1's signature
@@ -133,7 +136,7 @@ class Datastore:
         subscription_id: str | None = None,
         resource_group: str | None = None,
         grant_workspace_access: bool = False,  # noqa: FBT001, FBT002 # as above
-    ) -> "Datastore":
+    ) -> "AzureDataLakeGen2Datastore":
         """Register a file system of a Data Lake, for a service principal or whoever the environment says; nobody is asked.
 
         Raises:
@@ -152,7 +155,8 @@ class Datastore:
             credential = principal(given | places)
         url = azure_url("dfs", account_name, filesystem, protocol, endpoint)
         record = DatastoreRecord(datastore_name, url, credential)
-        return cls._register(workspace, record, overwrite=overwrite, create=False, validate=False)
+        made = cls._register(workspace, record, overwrite=overwrite, create=False, validate=False)
+        return cast("AzureDataLakeGen2Datastore", made)
 
     @classmethod
     def register_local_folder(

@@ -94,9 +94,8 @@ def ours_below(pid: int) -> dict[int, bytes]:
 
 @pytest.mark.parametrize("way", ["file", "kept", "env"])
 def test_while_a_job_runs_its_secret_is_nowhere_but_where_it_was_put(
-    azurite: Azurite, tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch
+    azurite: Azurite, tmp_path: Path, way: str
 ) -> None:
-    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
     url = azurite.make_container(f"apart-{way}")
     azurite.put(f"apart-{way}", "a", content("a", 0, 5000))
     token = azurite.sas(f"apart-{way}")
