@@ -14,7 +14,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mountd.errors import BadInputError, HostilePathError, NotFoundError
+from mountd.errors import BadInputError, HostilePathError
 from mountd.stores.base import ObjectInfo, normal_etag
 from mountd.stores.lake_requests import LakeRequests, NotThereError, OtherKindError
 from mountd.stores.lake_writing import LakeWriting
@@ -83,11 +83,7 @@ class AzureDataLakeStore:
 
     def delete(self, key: str) -> None:
         """Remove the file, if it is there."""
-        path = self._path(key)
-        try:
-            self._requests.ask(path, lambda timeouts: self._requests.file(path).delete_file(**timeouts))
-        except NotFoundError:
-            return
+        self._requests.delete(self._path(key))
 
     def _with_all_below(self, info: ObjectInfo) -> Iterator[ObjectInfo]:
         yield info

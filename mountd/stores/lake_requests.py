@@ -9,7 +9,7 @@ tells only paths below the directory that was asked for, each file with its ETag
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote
 
@@ -70,6 +70,11 @@ class LakeRequests:
         # The SDK unquotes the old name once before it quotes it.
         self.file(quote(old)).rename_file(f"{self._source.container}/{new}", **options)
 
+    def delete(self, path: str, deadline_s: float = float("inf")) -> None:
+        """Remove a file or an empty directory; one that is not there is no error."""
+        with suppress(NotFoundError):
+            self.ask(path, lambda timeouts: self.file(path).delete_file(**timeouts), deadline_s)
+
     def stat(self, path: str) -> "FileProperties":
         """What the service says of a file or directory.
 
@@ -98,8 +103,8 @@ class LakeRequests:
 
         return self.ask(folder, attempt)
 
-    def ask(self, path: str, attempt: Callable[[Timeouts], T]) -> T:
-        """What `attempt` gives, asked again while that may help; errors call it by `path`."""
+    def ask(self, path: str, attempt: Callable[[Timeouts], T], deadline_s: float = float("inf")) -> T:
+        """What `attempt` gives, asked again while that may help, up to the store's deadline; errors call it by `path`."""
         check_process(self._process_id)
         name = self._source.store_url + path
 
@@ -107,7 +112,8 @@ class LakeRequests:
             with sdk_translated(name, pinned=False, anonymous=self._anonymous), _translated(name):
                 return attempt(timeouts_of(limit_s))
 
-        return retry(name, translated, Deadline(self._deadline_s), attempt_limit_s=max(1.0, self._deadline_s / 4))
+        deadline = Deadline(min(deadline_s, self._deadline_s))
+        return retry(name, translated, deadline, attempt_limit_s=max(1.0, self._deadline_s / 4))
 
     def _opened(self, own_transport: RequestsTransport) -> FileSystemClient:
         return FileSystemClient(

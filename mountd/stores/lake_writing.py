@@ -9,7 +9,7 @@ failed leaves no file behind, but for one whose writer was killed (`.moorage-*.p
 
 import hashlib
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from uuid import uuid4
 
 from azure.core import MatchConditions
@@ -23,6 +23,8 @@ from mountd.stores.local_listing import UNFINISHED
 
 if TYPE_CHECKING:
     from azure.storage.filedatalake import FileProperties
+
+CLEAN_S: Final = 5.0  # for taking away what could not be finished: whoever waits has waited for the write already
 
 
 class LakeWriting:
@@ -43,11 +45,11 @@ class LakeWriting:
         folder, slash, _ = path.rpartition("/")
         partial = folder + slash + uuid4().hex.join(UNFINISHED)
         try:
-            digest = self._send(partial, stream, size)
+            digest = self._send(partial, stream, size, path)
             self._rename(partial, path, (size, digest), overwrite=overwrite)
         except BaseException:
             with suppress(MountdError):
-                self._requests.ask(partial, lambda timeouts: self._requests.file(partial).delete_file(**timeouts))
+                self._requests.delete(partial, CLEAN_S)
             raise
         told = self._requests.stat(path)
         if _identity(told) != (size, digest):
@@ -56,9 +58,9 @@ class LakeWriting:
             )
         return told
 
-    def _send(self, path: str, stream: BinaryIO, size: int) -> bytes:
+    def _send(self, partial: str, stream: BinaryIO, size: int, path: str) -> bytes:
         """Make the file and fill it; return the MD5 of all of it. Each request may be made twice, to the same effect."""
-        file, digest, offset = self._requests.file(path), hashlib.md5(usedforsecurity=False), 0
+        file, digest, offset = self._requests.file(partial), hashlib.md5(usedforsecurity=False), 0
         self._requests.ask(path, lambda timeouts: file.create_file(**timeouts))
         for data in pieces(stream, size):
             digest.update(data)

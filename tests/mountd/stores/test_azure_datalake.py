@@ -1,0 +1,359 @@
+"""What only the Data Lake store has: real directories, pages, the way of a file into it, lost answers, SAS tokens."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from hashlib import md5
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+from azure.storage.filedatalake import FileSystemSasPermissions, generate_file_system_sas
+
+from mountd.errors import (
+    AccessDeniedError,
+    BadInputError,
+    CorruptDataError,
+    DataChangedError,
+    DestinationExistsError,
+    HostilePathError,
+    MountdError,
+    NotFoundError,
+    StoreUnreachableError,
+)
+from mountd.freeze import freeze_source
+from mountd.stores import azure_blob, lake_requests, lake_writing, registry
+from mountd.stores.azure_datalake import AzureDataLakeStore
+from mountd.stores.base import ObjectInfo
+from mountd.stores.credentials import REMEDY, Credential
+from tests.support import datalake_operations
+from tests.support.content import content
+from tests.support.datalake_server import ACCOUNT, KEY, DataLakeServer, Fault
+
+KEY_CREDENTIAL = Credential("key", KEY)
+LAKE = "lake"
+
+
+@pytest.fixture
+def server() -> Iterator[DataLakeServer]:
+    with DataLakeServer.start() as server:
+        server.make(LAKE)
+        yield server
+
+
+def open_store(
+    server: DataLakeServer, prefix: str = "", credential: Credential | None = KEY_CREDENTIAL, deadline_s: float = 20
+) -> AzureDataLakeStore:
+    return AzureDataLakeStore(registry.parse_source(server.url(LAKE, prefix)), credential, deadline_s=deadline_s)
+
+
+def tree(server: DataLakeServer) -> dict[str, bytes | None]:
+    """Every path; None for a directory."""
+    nodes = server.account.filesystems[LAKE].nodes
+    return {path: None if node.is_directory else node.data for path, node in nodes.items() if path}
+
+
+def listed(store: AzureDataLakeStore, prefix: str = "") -> list[str]:
+    return [info.key + "/" * info.is_directory for info in store.list(prefix)]
+
+
+def test_directories_are_listed_as_such_and_unfinished_files_are_not(server: DataLakeServer) -> None:
+    server.put(LAKE, "a/b/file", b"x")
+    server.put(LAKE, "a/.moorage-0.partial", b"x")
+    server.make_folder(LAKE, "a/empty")
+    store = open_store(server)
+    assert listed(store) == ["a/", "a/b/", "a/b/file", "a/empty/"]
+    assert listed(store, "a/e") == ["a/empty/"]
+    assert listed(store, "a/b") == ["a/b/", "a/b/file"]
+    assert listed(open_store(server, "a/")) == ["b/", "b/file", "empty/"]
+    assert listed(open_store(server, "none/")) == listed(store, "a//b") == listed(store, "../a") == []
+
+
+def test_what_is_named_exactly_comes_first_and_costs_one_request(server: DataLakeServer) -> None:
+    for number in range(5):
+        server.put(LAKE, f"d/{number}", b"x")
+    server.put(LAKE, "d/3-more", b"x")
+    store, before = open_store(server, "d/"), len(server.requests)
+    listing = store.list("3")
+    assert next(listing).key == "3"
+    assert [operation for operation, _ in server.requests[before:]] == ["properties"]
+    assert [info.key for info in listing] == ["3-more"]
+
+
+@pytest.mark.parametrize("hollow", [False, True])
+def test_pages_are_put_together_and_each_is_asked_for_again_by_itself(server: DataLakeServer, hollow: bool) -> None:  # noqa: FBT001 - a parameter
+    for number in range(5):
+        server.put(LAKE, f"p/{number}", b"x")
+    server.account.page_size, server.account.hollow_pages = 2, hollow
+    server.faults += [Fault("list"), Fault("list", lost=True)]
+    assert listed(open_store(server, "p/")) == [str(number) for number in range(5)]
+    assert len(server.asked("list")) == 3 + hollow + 2
+
+
+def test_a_listing_tells_the_time_and_etag_that_a_read_does_in_every_time_zone(
+    server: DataLakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.put(LAKE, "file", b"x")
+    monkeypatch.setenv("TZ", "Etc/GMT+7")
+    time.tzset()
+    try:
+        store, node = open_store(server), server.account.filesystems[LAKE].nodes["file"]
+        (whole,), (exact,) = store.list(), store.list("file")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert whole == exact == ObjectInfo("file", 1, node.etag.strip('"'), node.modified_s * 1_000_000_000)
+
+
+def _elsewhere(path: str, node: Any) -> dict[str, str]:
+    return {**_TOLD(path, node), "name": f"other/{path}"}
+
+
+def _without_etag(path: str, node: Any) -> dict[str, str]:
+    return {name: value for name, value in _TOLD(path, node).items() if name != "etag"}
+
+
+_TOLD = datalake_operations._listed
+
+
+@pytest.mark.parametrize(
+    ("place", "lie", "said"),
+    [
+        ("_listed", _elsewhere, "tells of another directory"),
+        ("_listed", _without_etag, "tells no ETag"),
+        ("_token", lambda _: "AAAAMQ==", "does not come to an end"),
+    ],
+)
+def test_a_listing_that_lies_is_an_error(
+    server: DataLakeServer, monkeypatch: pytest.MonkeyPatch, place: str, lie: Any, said: str
+) -> None:
+    for number in range(3):
+        server.put(LAKE, f"p/{number}", b"x")
+    server.account.page_size = 1
+    monkeypatch.setattr(datalake_operations, place, lie)
+    with pytest.raises(StoreUnreachableError, match=said):
+        listed(open_store(server, "p/", deadline_s=0.4))
+
+
+@pytest.mark.parametrize("size", [0, 1023, 1024, 1025, 5000])
+def test_a_file_goes_in_pieces_and_is_kept_with_its_md5(
+    server: DataLakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(azure_blob, "PIECE_BYTES", 1024)
+    monkeypatch.setattr(lake_writing, "PIECE_BYTES", 1024)
+    source = tmp_path / "source"
+    source.write_bytes(content("s", 0, size))
+    store = open_store(server, "out/")
+    info = store.write("a/big", source)
+    assert len(server.asked("append")) == -(-size // 1024)
+    assert (info.key, info.size) == ("a/big", size)
+    assert info.md5 == md5(content("s", 0, size), usedforsecurity=False).digest()
+    assert tree(server) == {"out": None, "out/a": None, "out/a/big": content("s", 0, size)}
+    appended = len(server.asked("append"))
+    with pytest.raises(DestinationExistsError, match="big"):
+        store.write("a/big", source)
+    assert len(server.asked("append")) == appended + (size == 1024) + (0 < size < 1024)  # else seen before it is sent
+    assert store.write("a/big", source, overwrite=True).etag != info.etag
+
+
+def test_nothing_is_visible_before_the_rename_and_what_fails_leaves_nothing(
+    server: DataLakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, seen = open_store(server), list[list[str]]()
+
+    def die(*_: object, **__: object) -> None:
+        seen.append([path for path, data in tree(server).items() if data == b"data"])
+        seen.append(listed(store))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lake_requests.LakeRequests, "rename", die)
+    with pytest.raises(KeyboardInterrupt):
+        store.write("file", b"data")
+    (partial,), visible = seen
+    assert partial.startswith(".moorage-")
+    assert visible == []
+    assert tree(server) == {}
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("operation", ["create file", "append", "flush", "rename", "properties"])
+def test_a_lost_answer_is_asked_for_again_to_the_same_effect(
+    server: DataLakeServer,
+    operation: str,
+    overwrite: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    server.faults.append(Fault(operation, lost=True))
+    info = open_store(server).write("a/file", b"data", overwrite=overwrite)
+    assert tree(server) == {"a": None, "a/file": b"data"}
+    assert info == next(open_store(server).list("a/file"))
+    assert not server.faults
+
+
+def test_after_a_busy_answer_another_s_file_is_still_in_the_way(server: DataLakeServer) -> None:
+    server.put(LAKE, "file", b"other")
+    server.faults.append(Fault("rename"))
+    with pytest.raises(DestinationExistsError, match="file: exists already"):
+        open_store(server).write("file", b"data")
+    assert tree(server) == {"file": b"other"}
+
+
+def test_a_file_that_is_replaced_at_once_is_no_success(server: DataLakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    rename = lake_requests.LakeRequests.rename
+
+    def and_then_another(self: lake_requests.LakeRequests, old: str, new: str, **options: Any) -> None:
+        rename(self, old, new, **options)
+        server.put(LAKE, new, b"another")
+
+    monkeypatch.setattr(lake_requests.LakeRequests, "rename", and_then_another)
+    with pytest.raises(CorruptDataError, match="file: the store holds another"):
+        open_store(server).write("file", b"data")
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("key", ["folder", "file/below", "file/far/below"])
+def test_files_and_folders_do_not_replace_each_other(server: DataLakeServer, key: str, overwrite: bool) -> None:  # noqa: FBT001 - a parameter
+    server.put(LAKE, "folder/x", b"x")
+    server.put(LAKE, "file", b"y")
+    before = tree(server)
+    with pytest.raises(DestinationExistsError, match=key):
+        open_store(server).write(key, b"data", overwrite=overwrite)
+    assert tree(server) == before
+
+
+@pytest.mark.parametrize("key", ["", "/x", "x/", "a//b", "a/../b", ".", "\udcff"])
+def test_a_key_that_cannot_be_a_path_is_refused_before_anybody_is_asked(server: DataLakeServer, key: str) -> None:
+    store = open_store(server)
+    with pytest.raises(BadInputError if key == "\udcff" else HostilePathError):
+        store.write(key, b"data")
+    with pytest.raises(BadInputError):
+        store.delete(key)
+    assert server.requests == []
+
+
+def test_a_file_where_a_folder_is_named(server: DataLakeServer, tmp_path: Path) -> None:
+    server.put(LAKE, "d/file", b"data")
+    with pytest.raises(BadInputError, match=r"d/file: is a file, not a folder; name it without"):
+        freeze_source(server.url(LAKE, "d/file/"), KEY_CREDENTIAL, tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+    assert freeze_source(server.url(LAKE, "d/file"), KEY_CREDENTIAL, tmp_path / "m").files == 1
+    assert freeze_source(server.url(LAKE, "d"), KEY_CREDENTIAL, tmp_path / "n").files == 1
+    with pytest.raises(NotFoundError, match="holds no files"):
+        freeze_source(server.url(LAKE, "none"), KEY_CREDENTIAL, tmp_path / "m")
+
+
+def verbs(url: str, credential: Credential | None, deadline_s: float = 20) -> dict[str, MountdError]:
+    """What each verb raises."""
+    raised: dict[str, MountdError] = {}
+    asks: dict[str, Callable[[], object]] = {
+        "list": lambda: list(registry.open_lister(url, credential, deadline_s=deadline_s).list()),
+        "read": lambda: registry.open_reader(url, credential, deadline_s=deadline_s).read("file", 0, 1, ""),
+        "write": lambda: registry.open_writer(url, credential, deadline_s=deadline_s).write("new", b"1"),
+        "delete": lambda: registry.open_writer(url, credential, deadline_s=deadline_s).delete("file"),
+    }
+    for name, ask in asks.items():
+        try:
+            ask()
+        except MountdError as error:
+            raised[name] = error
+    assert not any("\n" in str(error) for error in raised.values())
+    return raised
+
+
+def test_a_missing_file_system_is_named(server: DataLakeServer) -> None:
+    raised = verbs(server.url("elsewhere"), KEY_CREDENTIAL)
+    assert {name: type(error) for name, error in raised.items()} == dict.fromkeys(
+        ("list", "read", "write"), NotFoundError
+    )
+    assert "elsewhere@" in str(raised["list"])
+    assert "no such file system; create it or check its name" in str(raised["write"])
+    assert "no such container" in str(raised["read"])
+
+
+@pytest.mark.parametrize(
+    "credential", [Credential("key", "d3Jvbmc="), Credential("sas", "sv=2024-01-01&sig=bad"), None]
+)
+def test_who_has_no_right_is_told_the_remedy(server: DataLakeServer, credential: Credential | None) -> None:
+    server.put(LAKE, "file", b"data")
+    raised = verbs(server.url(LAKE), credential)
+    assert {name: type(error) for name, error in raised.items()} == dict.fromkeys(
+        ("list", "read", "write", "delete"), AccessDeniedError
+    )
+    for error in raised.values():
+        assert REMEDY in str(error)
+        assert "d3Jvbmc" not in str(error)
+        assert "sig=" not in str(error)
+    assert tree(server) == {"file": b"data"}
+
+
+def test_a_right_that_is_missing_for_one_verb_is_told_and_nothing_is_left(server: DataLakeServer) -> None:
+    server.put(LAKE, "file", b"data")
+    server.access.refused |= {"rename", "read"}
+    raised = verbs(server.url(LAKE), KEY_CREDENTIAL)
+    assert {name: type(error) for name, error in raised.items()} == dict.fromkeys(("read", "write"), AccessDeniedError)
+    assert "AuthorizationPermissionMismatch" in str(raised["write"])
+    assert tree(server) == {}
+
+
+@pytest.mark.parametrize(
+    ("host", "deadline_s", "said"),
+    [("127.0.0.1:9", 0.5, "refused"), ("moorage.invalid:443", 1, "host name was not found")],
+)
+def test_a_store_out_of_reach_is_told_by_each_verb(host: str, deadline_s: float, said: str) -> None:
+    raised = verbs(f"abfs://{LAKE}@{host}/{ACCOUNT}/", KEY_CREDENTIAL, deadline_s)
+    assert {name: type(error) for name, error in raised.items()} == dict.fromkeys(
+        ("list", "read", "write", "delete"), StoreUnreachableError
+    )
+    for error in raised.values():
+        assert said in str(error)
+
+
+def test_a_service_that_asks_to_wait_is_heard(server: DataLakeServer) -> None:
+    server.faults.append(Fault("list", headers=(("Retry-After", "30"),)))
+    with pytest.raises(StoreUnreachableError, match=r"HTTP 503.*asks to wait 30 s"):
+        listed(open_store(server, deadline_s=3))
+    assert len(server.requests) == 1
+
+
+def test_a_changed_file_is_told_with_both_etags_and_a_folder_is_no_file(server: DataLakeServer) -> None:
+    server.put(LAKE, "d/file", b"old bytes")
+    (info,) = open_store(server).list("d/file")
+    reader = registry.open_reader(server.url(LAKE), KEY_CREDENTIAL)
+    server.put(LAKE, "d/file", b"new bytes")
+    (now,) = open_store(server).list("d/file")
+    with pytest.raises(DataChangedError, match=f"abfs://.*/d/file: was {info.etag}, is {now.etag}"):
+        reader.read("d/file", 0, 9, info.etag)
+    server.remove(LAKE, "d/file")
+    server.make_folder(LAKE, "d/file")
+    with pytest.raises(DataChangedError):
+        reader.read("d/file", 0, 9, now.etag)
+
+
+def test_verified_reads_ask_for_the_md5_of_each_range(server: DataLakeServer) -> None:
+    server.put(LAKE, "file", content("file", 0, 9 << 20))
+    (info,) = open_store(server).list("file")
+    reader = registry.open_reader(server.url(LAKE), KEY_CREDENTIAL, verified=True)
+    registry.require_verifiable([server.url(LAKE)])
+    assert reader.read("file", 5, 8 << 20, info.etag) == content("file", 5, 8 << 20)
+    assert len(server.asked("read")) == 2  # of 4 MiB each
+
+
+def test_a_sas_token_opens_every_verb_and_reaches_no_log(
+    server: DataLakeServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    permission = FileSystemSasPermissions(read=True, write=True, list=True, delete=True, create=True)
+    token = generate_file_system_sas(ACCOUNT, LAKE, KEY, permission, expiry=datetime.now(UTC) + timedelta(hours=1))
+    server.access.signatures.add(parse_qs(token)["sig"][0])
+    signature, credential = token.partition("sig=")[2].partition("&")[0], Credential("sas", token)
+    server.put(LAKE, "file", b"data")
+    with caplog.at_level(logging.DEBUG):
+        assert verbs(server.url(LAKE), credential) == {}
+        store = open_store(server, credential=credential)
+        server.access.signatures.clear()
+        refused = verbs(server.url(LAKE), credential)
+    assert tree(server) == {"new": b"1"}
+    assert len(refused) == 4
+    assert caplog.records
+    shown = [record.getMessage() for record in caplog.records] + [str(error) for error in refused.values()]
+    assert not any(signature in text for text in [*shown, repr(store), repr(store._requests)])
