@@ -25,14 +25,15 @@ KEY = "bm90IGEgc2VjcmV0LCBidXQgYSBrZXkgZm9yIHRlc3RzIG9ubHk="
 class Fault:
     """One bad answer, to the next request of `operation`.
 
-    `lost`: the request is carried out, and then the connection is closed instead of an answer. Else `status` is the
-    answer, and nothing is carried out.
+    `lost`: the request is carried out, and then the connection is closed instead of an answer. `silent`: nothing is
+    answered until the server is closed. Else `status` is the answer. Neither of the last two carries anything out.
     """
 
     operation: str
     status: int = 503
     headers: tuple[tuple[str, str], ...] = ()
     lost: bool = False
+    silent: bool = False
 
 
 @dataclass
@@ -45,6 +46,7 @@ class DataLakeServer:
     faults: deque[Fault] = field(default_factory=deque)
     requests: list[tuple[str, str]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    closing: threading.Event = field(default_factory=threading.Event)
 
     @property
     def endpoint(self) -> str:
@@ -91,21 +93,27 @@ class DataLakeServer:
             fault = next((each for each in self.faults if each.operation == operation), None)
             if fault is not None:
                 self.faults.remove(fault)
-                if not fault.lost:
-                    return Answer(fault.status, {"x-ms-error-code": "ServerBusy", **dict(fault.headers)})
-            try:
+            if fault is None or fault.lost:
                 answer = self._carry_out(operation, request, raw_path)
-            except Refused as refused:
-                answer = refusal(operation, refused)
-        return answer if fault is None else None
+        if fault is None:
+            return answer
+        if fault.silent:
+            self.closing.wait()
+        if fault.lost or fault.silent:
+            return None
+        return Answer(fault.status, {"x-ms-error-code": "ServerBusy", **dict(fault.headers)})
 
     def _carry_out(self, operation: str, request: Request, raw_path: str) -> Answer:
-        if not operation:
-            raise Refused(501, "NotImplemented", f"{request.method} {unsigned(raw_path)} is not known to this server")
-        self.access.check(operation, request.method, raw_path, request.headers)
-        if operation == "rename":
-            self.access.check_source(urlsplit(request.headers["x-ms-rename-source"]).query, raw_path)
-        return perform(self.account, operation, request)
+        try:
+            if not operation:
+                what = f"{request.method} {unsigned(raw_path)} is not known to this server"
+                raise Refused(501, "NotImplemented", what)  # noqa: TRY301 - one way for all that is refused
+            self.access.check(operation, request.method, raw_path, request.headers)
+            if operation == "rename":
+                self.access.check_source(urlsplit(request.headers["x-ms-rename-source"]).query, raw_path)
+            return perform(self.account, operation, request)
+        except Refused as refused:
+            return refusal(operation, refused)
 
     @staticmethod
     @contextmanager
@@ -120,6 +128,7 @@ class DataLakeServer:
             try:
                 yield state
             finally:
+                state.closing.set()
                 listener.shutdown()
                 thread.join()
 
