@@ -1,12 +1,11 @@
-"""What only the Data Lake store has: real directories, pages, the way of a file into it, lost answers, SAS tokens."""
+"""What only the Data Lake store has: real directories, pages, refusals, SAS tokens."""
 
 import logging
+import os
 import time
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from hashlib import md5
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 import pytest
@@ -15,48 +14,25 @@ from azure.storage.filedatalake import FileSystemSasPermissions, generate_file_s
 from mountd.errors import (
     AccessDeniedError,
     BadInputError,
-    CorruptDataError,
     DataChangedError,
-    DestinationExistsError,
-    HostilePathError,
+    DefectError,
     MountdError,
     NotFoundError,
     StoreUnreachableError,
 )
 from mountd.freeze import freeze_source
-from mountd.stores import azure_blob, lake_requests, lake_writing, registry
-from mountd.stores.azure_datalake import AzureDataLakeStore
+from mountd.stores import registry
 from mountd.stores.base import ObjectInfo
 from mountd.stores.credentials import REMEDY, Credential
+from tests.mountd.stores.lakes import KEY_CREDENTIAL, LAKE, listed, open_store, server, tree
 from tests.support import datalake_operations
 from tests.support.content import content
 from tests.support.datalake_server import ACCOUNT, KEY, DataLakeServer, Fault
 
-KEY_CREDENTIAL = Credential("key", KEY)
-LAKE = "lake"
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-
-@pytest.fixture
-def server() -> Iterator[DataLakeServer]:
-    with DataLakeServer.start() as server:
-        server.make(LAKE)
-        yield server
-
-
-def open_store(
-    server: DataLakeServer, prefix: str = "", credential: Credential | None = KEY_CREDENTIAL, deadline_s: float = 20
-) -> AzureDataLakeStore:
-    return AzureDataLakeStore(registry.parse_source(server.url(LAKE, prefix)), credential, deadline_s=deadline_s)
-
-
-def tree(server: DataLakeServer) -> dict[str, bytes | None]:
-    """Every path; None for a directory."""
-    nodes = server.account.filesystems[LAKE].nodes
-    return {path: None if node.is_directory else node.data for path, node in nodes.items() if path}
-
-
-def listed(store: AzureDataLakeStore, prefix: str = "") -> list[str]:
-    return [info.key + "/" * info.is_directory for info in store.list(prefix)]
+__all__ = ["server"]  # a fixture
 
 
 def test_directories_are_listed_as_such_and_unfinished_files_are_not(server: DataLakeServer) -> None:
@@ -137,99 +113,12 @@ def test_a_listing_that_lies_is_an_error(
         listed(open_store(server, "p/", deadline_s=1))
 
 
-@pytest.mark.parametrize("size", [0, 1023, 1024, 1025, 5000])
-def test_a_file_goes_in_pieces_and_is_kept_with_its_md5(
-    server: DataLakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
-) -> None:
-    monkeypatch.setattr(azure_blob, "PIECE_BYTES", 1024)
-    monkeypatch.setattr(lake_writing, "PIECE_BYTES", 1024)
-    source = tmp_path / "source"
-    source.write_bytes(content("s", 0, size))
-    store = open_store(server, "out/")
-    info = store.write("a/big", source)
-    assert len(server.asked("append")) == -(-size // 1024)
-    assert (info.key, info.size) == ("a/big", size)
-    assert info.md5 == md5(content("s", 0, size), usedforsecurity=False).digest()
-    assert tree(server) == {"out": None, "out/a": None, "out/a/big": content("s", 0, size)}
-    appended = len(server.asked("append"))
-    with pytest.raises(DestinationExistsError, match="big"):
-        store.write("a/big", source)
-    assert len(server.asked("append")) == appended + (size == 1024) + (0 < size < 1024)  # else seen before it is sent
-    assert store.write("a/big", source, overwrite=True).etag != info.etag
-
-
-def test_nothing_is_visible_before_the_rename_and_what_fails_leaves_nothing(
-    server: DataLakeServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store, seen = open_store(server), list[list[str]]()
-
-    def die(*_: object, **__: object) -> None:
-        seen.append([path for path, data in tree(server).items() if data == b"data"])
-        seen.append(listed(store))
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(lake_requests.LakeRequests, "rename", die)
-    with pytest.raises(KeyboardInterrupt):
-        store.write("file", b"data")
-    (partial,), visible = seen
-    assert partial.startswith(".moorage-")
-    assert visible == []
-    assert tree(server) == {}
-
-
-@pytest.mark.parametrize("overwrite", [False, True])
-@pytest.mark.parametrize("operation", ["create file", "append", "flush", "rename", "properties"])
-def test_a_lost_answer_is_asked_for_again_to_the_same_effect(
-    server: DataLakeServer,
-    operation: str,
-    overwrite: bool,  # noqa: FBT001 - a parameter
-) -> None:
-    server.faults.append(Fault(operation, lost=True))
-    info = open_store(server).write("a/file", b"data", overwrite=overwrite)
-    assert tree(server) == {"a": None, "a/file": b"data"}
-    assert info == next(open_store(server).list("a/file"))
-    assert not server.faults
-
-
-def test_after_a_busy_answer_another_s_file_is_still_in_the_way(server: DataLakeServer) -> None:
-    server.put(LAKE, "file", b"other")
-    server.faults.append(Fault("rename"))
-    with pytest.raises(DestinationExistsError, match="file: exists already"):
-        open_store(server).write("file", b"data")
-    assert tree(server) == {"file": b"other"}
-
-
-def test_a_file_that_is_replaced_at_once_is_no_success(server: DataLakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    rename = lake_requests.LakeRequests.rename
-
-    def and_then_another(self: lake_requests.LakeRequests, old: str, new: str, **options: Any) -> None:
-        rename(self, old, new, **options)
-        server.put(LAKE, new, b"another")
-
-    monkeypatch.setattr(lake_requests.LakeRequests, "rename", and_then_another)
-    with pytest.raises(CorruptDataError, match="file: the store holds another"):
-        open_store(server).write("file", b"data")
-
-
-@pytest.mark.parametrize("overwrite", [False, True])
-@pytest.mark.parametrize("key", ["folder", "file/below", "file/far/below"])
-def test_files_and_folders_do_not_replace_each_other(server: DataLakeServer, key: str, overwrite: bool) -> None:  # noqa: FBT001 - a parameter
-    server.put(LAKE, "folder/x", b"x")
-    server.put(LAKE, "file", b"y")
-    before = tree(server)
-    with pytest.raises(DestinationExistsError, match=key):
-        open_store(server).write(key, b"data", overwrite=overwrite)
-    assert tree(server) == before
-
-
-@pytest.mark.parametrize("key", ["", "/x", "x/", "a//b", "a/../b", ".", "\udcff"])
-def test_a_key_that_cannot_be_a_path_is_refused_before_anybody_is_asked(server: DataLakeServer, key: str) -> None:
+def test_a_forked_process_is_refused(server: DataLakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
     store = open_store(server)
-    with pytest.raises(BadInputError if key == "\udcff" else HostilePathError):
-        store.write(key, b"data")
-    with pytest.raises(BadInputError):
-        store.delete(key)
-    assert server.requests == []
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    for ask in (lambda: list(store.list()), lambda: store.write("x", b""), lambda: store.delete("x")):
+        with pytest.raises(DefectError, match="a fork"):
+            ask()
 
 
 def test_a_file_where_a_folder_is_named(server: DataLakeServer, tmp_path: Path) -> None:
