@@ -33,6 +33,8 @@ _EXISTS = {"BlobAlreadyExists", "ConditionNotMet", "TargetConditionNotMet"}
 
 # urllib3 writes whole URLs, SAS signature included, at debug level.
 logging.getLogger("urllib3.connectionpool").addFilter(RedactingFilter())
+# It warns of every error body that is no XML; what an answer means to us is in our own line.
+logging.getLogger("azure.storage.blob._shared.response_handlers").setLevel(logging.ERROR)
 
 
 def default_credential() -> "TokenCredential":
@@ -87,6 +89,8 @@ def sdk_translated(name: str, *, pinned: bool, anonymous: bool) -> Iterator[None
         raise _answered(name, error, pinned=pinned, anonymous=anonymous) from None
     except (ServiceRequestError, ServiceResponseError) as error:
         raise TransientError(_network_reason(error)) from None
+    except requests.RequestException as error:  # the SDK lets out what happens in the middle of a body
+        raise TransientError(_network_reason(error)) from None
     except AzureError as error:
         if str(error).startswith("MD5 mismatch"):
             raise TransientError(WRONG_MD5) from None
@@ -95,7 +99,7 @@ def sdk_translated(name: str, *, pinned: bool, anonymous: bool) -> Iterator[None
         raise TransientError("the answer is not well-formed") from None
 
 
-def _network_reason(error: AzureError) -> str:
+def _network_reason(error: Exception) -> str:
     text = str(error)
     signs = (
         ("Connection refused", "the connection was refused"),

@@ -47,6 +47,7 @@ _SIGNS = (
     ("kind: Timeout", NO_ANSWER),
     ("kind: Interrupted", "the connection broke off"),
     ("UnexpectedRange", "another range came than was asked for"),
+    ("NotPartial", "all of it came in the place of a range"),
 )
 
 #: For every client: obstore itself never asks again.
