@@ -149,9 +149,7 @@ def test_write_is_verified_and_readable(writable: Place, tmp_path: Path, from_fi
     source.write_bytes(data)
     info = writable.writer().write("out/put", source if from_file else data)
     assert (info.key, info.size) == ("out/put", size)
-    listed = writable.info("out/put")
-    assert listed == replace(info, md5=listed.md5)
-    assert listed.md5 in {None, info.md5}
+    assert writable.info("out/put") in {info, replace(info, md5=None)}  # a file share's listing tells no MD5
     assert writable.read("out/put", 0, size, info.etag) == data
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime import Datastore, Workspace
+from runtime import Dataset, Datastore, Workspace
 from tests.runtime.job.jobs import make_workspace, moorage, only_run
 from tests.support.content import content
 from tests.support.datalake_server import KEY, DataLakeServer
@@ -45,3 +45,19 @@ def test_a_job_reads_and_writes_a_data_lake(server: DataLakeServer, tmp_path: Pa
     assert not any("partial" in path for path in nodes)
     assert moorage(workspace, "dataset", "download", "copied", "got").returncode == 0
     assert (tmp_path / "got/two/a").read_bytes() == content("in/a", 0, 10)
+
+
+def test_paths_of_v1_name_files_folders_and_patterns(
+    server: DataLakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOORAGE_WORKSPACE", str(make_workspace(tmp_path).path))
+    monkeypatch.setenv("AZURE_STORAGE_KEY", KEY)
+    url = server.url("lake")
+
+    def paths(*below: str) -> list[str]:
+        return Dataset.File.from_files([url + each for each in below]).to_path()
+
+    assert paths("in") == paths("in/") == paths("in/**") == ["/a", "/sub dir/b", "/sub dir/zero"]
+    assert paths("in/a") == ["/a"]
+    assert paths("in/*/b") == paths("in/**/b") == ["/sub dir/b"]
+    assert paths("in/sub%20dir/b", "in/a") == ["/a", "/sub dir/b"]
