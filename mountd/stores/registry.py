@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 from mountd.errors import BadInputError
 from mountd.stores.base import Lister, RangeReader, Writer
-from mountd.stores.source import Source, file_url, local_path, parse_source, shown
+from mountd.stores.source import Source, as_blobs, file_url, local_path, parse_source, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from mountd.stores.azure_blob import AzureBlobStore
+    from mountd.stores.azure_datalake import AzureDataLakeStore
     from mountd.stores.base import TimedReader
     from mountd.stores.credentials import Credential
     from mountd.stores.local import LocalStore
@@ -47,7 +49,7 @@ def open_reader(
     """A reader of the objects below the base URL `url`; each read ends within `deadline_s`.
 
     `on_retry` is called, by any thread, whenever a request is asked again. `verified`: each range of an Azure blob is
-    compared with its MD5, which the service computes; other stores have none, see `require_verifiable`.
+    compared with its MD5, which the service computes; web servers have none, see `require_verifiable`.
     """
     source = _base(url)
     if source.kind in {"file", "memory"}:
@@ -58,6 +60,8 @@ def open_reader(
         return web.open_https(source, deadline_s=deadline_s, on_retry=on_retry)
     from mountd.stores.renewing import RenewingReader
 
+    if source.kind == "datalake":
+        source = as_blobs(source)  # docs/decisions/0013
     open_store = _opener(source, deadline_s, on_retry, verified=verified)
     return RenewingReader(_provider(credential), open_store, deadline_s)
 
@@ -122,7 +126,7 @@ def require_verifiable(urls: "Sequence[str]") -> None:
         BadInputError: some of `urls` are asked over a network, and none of these has checksums.
     """
     far = [url for url in urls if parse_source(url).kind not in {"file", "memory"}]
-    if far and not any(parse_source(url).kind == "blob" for url in far):
+    if far and not any(takes_credentials(url) for url in far):
         raise BadInputError(f"--verify-wire: {far[0]}: a web server tells no checksums; leave it out")
 
 
@@ -135,12 +139,9 @@ def open_lister(url: str, credential: "Credential | None", *, deadline_s: float 
         from mountd.stores import web
 
         return web.HttpsLister(source, deadline_s=deadline_s)
-    from mountd.stores import azure_blob
     from mountd.stores.renewing import RenewingLister
 
-    return RenewingLister(
-        _provider(credential), lambda found: azure_blob.AzureBlobStore(source, found, deadline_s=deadline_s)
-    )
+    return RenewingLister(_provider(credential), lambda found: _sdk_store(source, found, deadline_s))
 
 
 def open_writer(url: str, credential: "Credential | None", *, deadline_s: float = 60) -> Writer:
@@ -156,12 +157,21 @@ def open_writer(url: str, credential: "Credential | None", *, deadline_s: float 
         raise BadInputError(
             f"{source.store_url}: a web server cannot be written to; use a folder or an Azure container"
         )
-    from mountd.stores import azure_blob
     from mountd.stores.renewing import RenewingWriter
 
-    return RenewingWriter(
-        _provider(credential), lambda found: azure_blob.AzureBlobStore(source, found, deadline_s=deadline_s)
-    )
+    return RenewingWriter(_provider(credential), lambda found: _sdk_store(source, found, deadline_s))
+
+
+def _sdk_store(
+    source: Source, credential: "Credential | None", deadline_s: float
+) -> "AzureBlobStore | AzureDataLakeStore":
+    if source.kind == "datalake":
+        from mountd.stores import azure_datalake
+
+        return azure_datalake.AzureDataLakeStore(source, credential, deadline_s=deadline_s)
+    from mountd.stores import azure_blob
+
+    return azure_blob.AzureBlobStore(source, credential, deadline_s=deadline_s)
 
 
 def _local_or_memory(source: Source) -> "LocalStore | MemoryStore":
