@@ -22,7 +22,7 @@ from obstore.store import AzureStore, HTTPStore
 from mountd.errors import BadInputError, DataChangedError, HostilePathError, NotFoundError
 from mountd.stores.base import Buffer, ObjectInfo, TimedReader, Within, normal_etag
 from mountd.stores.clients import NO_RETRIES, Clients, RangeIgnoredError, Translated
-from mountd.stores.credentials import REMEDY, Credential, resolve
+from mountd.stores.credentials import REMEDY, Credential, refuse_anonymous, resolve
 from mountd.stores.retry import Deadline, TransientError, retry
 from mountd.stores.source import Source
 
@@ -63,6 +63,7 @@ class ObjectReader:
     ) -> None:
         self._source, self._clients, self._deadline_s = source, clients, deadline_s
         self._remedy, self._fallback, self._on_retry = remedy, fallback, on_retry
+        self._is_share = source.kind == "share"
 
     def __repr__(self) -> str:
         return f"ObjectReader({self.url!r})"
@@ -87,7 +88,7 @@ class ObjectReader:
         if not size:
             return b""
         wanted = _Wanted(self.url + key, self._source.prefix + key, offset, size, etag)
-        if not _addressable(wanted.key):
+        if not _addressable(wanted.key) or (self._is_share and _has_final_dot(wanted.key)):
             return self._read_odd(key, wanted, within)
         deadline, least_s = Deadline(min(within.seconds, self._deadline_s)), self._clients.least_s
         return retry(
@@ -127,7 +128,7 @@ class ObjectReader:
     def _get(self, wanted: _Wanted, limit_s: float) -> Buffer:
         end = wanted.offset + wanted.size
         options: GetOptions = {"range": (wanted.offset, end)}
-        if _may_be_matched(wanted.etag):
+        if _may_be_matched(wanted.etag) and not self._is_share:  # file shares refuse conditions
             options["if_match"] = f'"{wanted.etag}"'
         client = self._clients.within(limit_s)
         with Translated(wanted.name, self._remedy, pinned=bool(wanted.etag)):
@@ -210,12 +211,14 @@ _WEB_REMEDY = "Moorage sends no credential to web servers; use a public address 
 def open_blob(
     source: Source, credential: Credential | None, *, deadline_s: float, on_retry: Callable[[], None] | None = None
 ) -> ObjectReader:
-    """A reader of the blobs below `source`.
+    """A reader of the blobs, or of the files of a share, below `source` (decision 14: both services sign alike).
 
     Raises:
         AccessDeniedError: the credential is not for this account, or is malformed.
     """
-    found = resolve(credential, source.account)
+    found, shares = resolve(credential, source.account), source.kind == "share"
+    if shares:
+        refuse_anonymous(source.base_url, found)
     config: AzureConfig = {
         # obstore reads AZURE_* variables by itself; whatever decides where to go and as whom is set here.
         "account_name": source.account,
@@ -236,9 +239,15 @@ def open_blob(
     def make(options: "ClientConfig") -> "ObjectStore":
         if source.endpoint.startswith("http:"):
             options["allow_http"] = True
+        if shares and provider:
+            options["default_headers"] = {"x-ms-file-request-intent": "backup"}  # as `share_requests` has it
         return AzureStore(config=config, client_options=options, retry_config=NO_RETRIES, credential_provider=provider)
 
     def fallback() -> TimedReader:
+        if shares:
+            from mountd.stores.azure_files import AzureFilesStore
+
+            return AzureFilesStore(source, credential, deadline_s=deadline_s)
         from mountd.stores.azure_blob import AzureBlobStore
 
         return AzureBlobStore(source, credential, deadline_s=deadline_s)
@@ -283,6 +292,11 @@ def _addressable(key: str) -> bool:
     """True if obstore asks for exactly this name (tried for every character; see the tests)."""
     control = any(character < " " or character == "\x7f" for character in key)
     return not control and all(segment not in {"", ".", ".."} for segment in key.split("/"))
+
+
+def _has_final_dot(key: str) -> bool:
+    """True for names that a file share cuts short, unless a header says not to, which obstore would not sign."""
+    return any(segment.endswith(".") for segment in key.split("/"))
 
 
 def _may_be_matched(etag: str) -> bool:

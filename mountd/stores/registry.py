@@ -40,8 +40,8 @@ def open_reader(
 ) -> RangeReader:
     """A reader of the objects below the base URL `url`; each read ends within `deadline_s`.
 
-    `on_retry` is called, by any thread, whenever a request is asked again. `verified`: each range of an Azure blob is
-    compared with its MD5, which the service computes; other stores have none, see `require_verifiable`.
+    `on_retry` is called, by any thread, whenever a request is asked again. `verified`: each range of an Azure blob or file
+    is compared with its MD5, which the service computes; other stores have none, see `require_verifiable`.
     """
     source = _base(url)
     if source.kind in {"file", "memory"}:
@@ -50,9 +50,13 @@ def open_reader(
         from mountd.stores import azure_blob
 
         return azure_blob.AzureBlobStore(source, credential, deadline_s=deadline_s, verified=True, on_retry=on_retry)
+    if source.kind == "share" and verified:
+        from mountd.stores import azure_files
+
+        return azure_files.AzureFilesStore(source, credential, deadline_s=deadline_s, verified=True, on_retry=on_retry)
     from mountd.stores import objects
 
-    if source.kind == "blob":
+    if source.kind in {"blob", "share"}:
         return objects.open_blob(source, credential, deadline_s=deadline_s, on_retry=on_retry)
     return objects.open_https(source, deadline_s=deadline_s, on_retry=on_retry)
 
@@ -64,7 +68,7 @@ def require_verifiable(urls: "Sequence[str]") -> None:
         BadInputError: some of `urls` are asked over a network, and none of these has checksums.
     """
     far = [url for url in urls if parse_source(url).kind not in {"file", "memory"}]
-    if far and not any(parse_source(url).kind == "blob" for url in far):
+    if far and not any(parse_source(url).kind in {"blob", "share"} for url in far):
         raise BadInputError(f"--verify-wire: {far[0]}: a web server tells no checksums; leave it out")
 
 
@@ -77,6 +81,10 @@ def open_lister(url: str, credential: "Credential | None", *, deadline_s: float 
         from mountd.stores import azure_blob
 
         return azure_blob.AzureBlobStore(source, credential, deadline_s=deadline_s)
+    if source.kind == "share":
+        from mountd.stores import azure_files
+
+        return azure_files.AzureFilesStore(source, credential, deadline_s=deadline_s)
     from mountd.stores import objects
 
     return objects.HttpsLister(source, deadline_s=deadline_s)
@@ -95,6 +103,10 @@ def open_writer(url: str, credential: "Credential | None", *, deadline_s: float 
         raise BadInputError(
             f"{source.store_url}: a web server cannot be written to; use a folder or an Azure container"
         )
+    if source.kind == "share":
+        from mountd.stores import azure_files
+
+        return azure_files.AzureFilesStore(source, credential, deadline_s=deadline_s)
     from mountd.stores import azure_blob
 
     return azure_blob.AzureBlobStore(source, credential, deadline_s=deadline_s)

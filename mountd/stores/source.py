@@ -3,10 +3,13 @@
     file:///data/digits/                                     a local folder
     https://ACCOUNT.blob.core.windows.net/CONTAINER/PREFIX/  Azure blobs (also wasbs://CONTAINER@ACCOUNT.blob.…/PREFIX/)
     http://127.0.0.1:10000/ACCOUNT/CONTAINER/PREFIX/         Azure blobs, path-style (emulators)
+    https://ACCOUNT.file.core.windows.net/SHARE/PREFIX/      an Azure file share
+    azfile://127.0.0.1:10004/ACCOUNT/SHARE/PREFIX/           an Azure file share, path-style; azfiles:// by https
     https://host/folder/file.csv                             one file of a web server
 
 A host that is an address, is `localhost` or has a port is path-style if its first two segments could be an account and a
-container by Azure's rules for names; else it is a web server.
+container by Azure's rules for names; else it is a web server. Of a file share the address does not tell that, and the
+scheme does.
 
 Invariants: nobody is contacted; a URL with a credential in it is refused, and no error repeats its query; two spellings
 of one place become one canonical URL, because it is part of every cache key.
@@ -23,13 +26,16 @@ from urllib.parse import SplitResult, quote, unquote, unquote_to_bytes, urlsplit
 from mountd.errors import BadInputError
 from mountd.log import redact
 
-Kind = Literal["file", "blob", "https", "memory"]
+Kind = Literal["file", "blob", "share", "https", "memory"]
 
 _SAFE = "/-._~!$'()*,;:@&=+"  # what a path may hold unquoted; '+' is no space there
 _ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
 _CONTAINER = re.compile(r"\$root|\$web|\$logs|(?=.{3,63}$)[a-z0-9]+(?:-[a-z0-9]+)*")
 _BLOB_HOST = re.compile(r"([a-z0-9]{3,24})(?:-secondary)?\.(?:z\d+\.)?blob\.[a-z0-9.-]+")
-_LATER_HOST = re.compile(r"[a-z0-9-]+\.(?:z\d+\.)?(dfs|file)\.(?:core\.|storage\.|fabric\.)[a-z0-9.-]+")
+_SHARE = re.compile(r"(?=.{3,63}$)[a-z0-9]+(?:-[a-z0-9]+)*")
+_FILE_HOST = re.compile(r"([a-z0-9]{3,24})\.(?:z\d+\.)?file\.(?:core|storage)\.[a-z0-9.-]+")
+_LATER_HOST = re.compile(r"[a-z0-9-]+\.(?:z\d+\.)?dfs\.(?:core\.|storage\.|fabric\.)[a-z0-9.-]+")
+_OTHER_WAY = "use the account's blob address (ACCOUNT.blob.core.windows.net)"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -47,9 +53,9 @@ class Source:
     prefix: str = ""
     file: str = ""
     open_ended: bool = False
-    endpoint: str = ""  # of a blob store: everything before the container, no `/` at the end
+    endpoint: str = ""  # of an Azure store: everything before the container, no `/` at the end
     account: str = ""
-    container: str = ""
+    container: str = ""  # or share
 
     @property
     def base_url(self) -> str:
@@ -90,6 +96,8 @@ def parse_source(text: str) -> Source:
         return Source("memory", f"memory://{parts.netloc}/", prefix, open_ended=open_ended)
     if scheme in {"wasb", "wasbs"}:
         return _wasb(parts)
+    if scheme in {"azfile", "azfiles"}:
+        return _azfile(parts, scheme, port)
     if scheme in {"http", "https"}:
         return _web(parts, scheme, port)
     raise BadInputError(_no_scheme(text, scheme))
@@ -126,16 +134,16 @@ def _web(parts: SplitResult, scheme: str, port: int | None) -> Source:
     host = (parts.hostname or "").lower()
     if not host:
         raise BadInputError(f"{_bare(parts)}: names no host")
-    if found := _LATER_HOST.fullmatch(host):
-        service = {"dfs": "Data Lake (dfs)", "file": "Azure Files"}[found[1]]
-        raise BadInputError(f"{_bare(parts)}: {service} comes with a later version; {_other_way(found[1])}")
-    literal = f"[{host}]" if ":" in host else host
-    address = literal if port in {None, _DEFAULT_PORTS[scheme]} else f"{literal}:{port}"
-    endpoint, path = f"{scheme}://{address}", parts.path.lstrip("/")
-    if found := _BLOB_HOST.fullmatch(host):
-        if scheme == "http":
-            raise BadInputError(f"{_bare(parts)}: use https for Azure; plain http would show the data to the network")
-        return _blob(endpoint, found[1], path, parts)
+    if _LATER_HOST.fullmatch(host):
+        raise BadInputError(f"{_bare(parts)}: Data Lake (dfs) comes with a later version; {_OTHER_WAY}")
+    endpoint, path = f"{scheme}://{_address(host, port, scheme)}", parts.path.lstrip("/")
+    blob, share = _BLOB_HOST.fullmatch(host), _FILE_HOST.fullmatch(host)
+    if (blob or share) and scheme == "http":
+        raise BadInputError(f"{_bare(parts)}: use https for Azure; plain http would show the data to the network")
+    if share:
+        return _share(endpoint, endpoint, share[1], path, parts)
+    if blob:
+        return _blob(endpoint, blob[1], path, parts)
     account, _, rest = path.partition("/")
     own = _is_own(host)
     if (own or port is not None) and _ACCOUNT.fullmatch(account) and _CONTAINER.fullmatch(rest.partition("/")[0]):
@@ -144,6 +152,37 @@ def _web(parts: SplitResult, scheme: str, port: int | None) -> Source:
         raise BadInputError(f"{_bare(parts)}: use https; plain http is accepted from this machine only")
     folder, _, name = unquote(parts.path).rpartition("/")
     return Source("https", f"{endpoint}{quote(folder, safe=_SAFE)}/", file=name)
+
+
+def _azfile(parts: SplitResult, scheme: str, port: int | None) -> Source:
+    host = (parts.hostname or "").lower()
+    if _FILE_HOST.fullmatch(host):
+        return _web(parts, {"azfile": "http", "azfiles": "https"}[scheme], port)
+    account, _, path = parts.path.lstrip("/").partition("/")
+    if not host or not _ACCOUNT.fullmatch(account):
+        raise BadInputError(f"{_bare(parts)}: write {scheme}://HOST:PORT/ACCOUNT/SHARE/PREFIX/")
+    web = {"azfile": "http", "azfiles": "https"}[scheme]
+    if web == "http" and port is None and not _is_own(host):
+        raise BadInputError(
+            f"{_bare(parts)}: use azfiles; azfile is plain http, which would show the data to the network"
+        )
+    address = f"{_address(host, port, web)}/{account}"
+    return _share(f"{scheme}://{address}", f"{web}://{address}", account, path, parts)
+
+
+def _address(host: str, port: int | None, web: str) -> str:
+    literal = f"[{host}]" if ":" in host else host
+    return literal if port in {None, _DEFAULT_PORTS[web]} else f"{literal}:{port}"
+
+
+def _share(named: str, endpoint: str, account: str, path: str, parts: SplitResult) -> Source:
+    share, _, rest = path.partition("/")
+    if not _SHARE.fullmatch(share):
+        raise BadInputError(f"{_bare(parts)}: names no share; write https://ACCOUNT.file.core.windows.net/SHARE/")
+    names = [name for name in unquote(rest).split("/") if name]  # a share has no empty names
+    prefix = "".join(f"{name}/" for name in names)
+    open_ended = bool(names) and not rest.endswith("/")
+    return Source("share", f"{named}/{share}/", prefix, "", open_ended, endpoint, account, share)
 
 
 def _blob(endpoint: str, account: str, path: str, parts: SplitResult) -> Source:
@@ -202,18 +241,10 @@ def shown(text: str) -> str:
     return repr(redact(text)[:200])
 
 
-def _other_way(service: str) -> str:
-    return (
-        "use the account's blob address (ACCOUNT.blob.core.windows.net)"
-        if service == "dfs"
-        else "copy it to a container"
-    )
-
-
 def _no_scheme(text: str, scheme: str) -> str:
     if scheme in {"abfs", "abfss"}:
-        return f"{scheme}:// comes with a later version; {_other_way('dfs')}"
+        return f"{scheme}:// comes with a later version; {_OTHER_WAY}"
     if not scheme:
         folder = redact(file_url(Path(text)))[:200]
         return f"{shown(text)} is no URL; for a local folder write {folder}" if text else "the source is empty"
-    return f"{shown(scheme + ':')} is no scheme that Moorage knows; use file, https, http or wasbs"
+    return f"{shown(scheme + ':')} is no scheme that Moorage knows; use file, https, http, wasbs or azfiles"

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import formatdate
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 from xml.sax.saxutils import escape, quoteattr
 
 from tests.support.fileshare_tree import Directory, File, Node, upper
@@ -45,16 +45,16 @@ def entries(
     account_url: str, share: str, path: str, node: Directory, query: Mapping[str, str], page_size: int
 ) -> bytes:
     """A page of a directory's listing; the marker is the first name of the next page."""
-    prefix, marker = upper(query.get("prefix", "")), query.get("marker", "")
+    prefix, marker = upper(query.get("prefix", "")), unquote(query.get("marker", ""))
     names = [upper(child.name) for child in node.ordered()]
     wanted = [name for name in names if name.startswith(prefix) and name >= marker]
     following = wanted[page_size] if len(wanted) > page_size else ""
     include = {each for each in query.get("include", "").split(",") if each}
     items = "".join(_entry(node.children[name], include) for name in wanted[:page_size])
     place = f"ShareName={quoteattr(share)} DirectoryPath={quoteattr(path)}"
-    asked = f"<Prefix>{escape(query.get('prefix', ''))}</Prefix><MaxResults>{page_size}</MaxResults>"
+    asked = f"{_name(query.get('prefix', ''), 'Prefix')}<MaxResults>{page_size}</MaxResults>"
     told = f'<EnumerationResults ServiceEndpoint="{account_url}/" {place}>{asked}<Entries>{items}</Entries>'
-    return f"{_HEAD}{told}<NextMarker>{escape(following)}</NextMarker></EnumerationResults>".encode()
+    return f"{_HEAD}{told}<NextMarker>{quote(following)}</NextMarker></EnumerationResults>".encode()
 
 
 def _entry(node: File | Directory, include: set[str]) -> str:
@@ -75,10 +75,10 @@ def _properties(node: File | Directory, include: set[str]) -> Iterator[str]:
         yield f"<Etag>{escape(node.etag)}</Etag>"
 
 
-def _name(name: str) -> str:
+def _name(name: str, tag: str = "Name") -> str:
     if _UNTELLABLE & set(name):
-        return f'<Name Encoded="true">{quote(name)}</Name>'
-    return f"<Name>{escape(name)}</Name>"
+        return f'<{tag} Encoded="true">{quote(name)}</{tag}>'
+    return f"<{tag}>{escape(name)}</{tag}>"
 
 
 def _share_properties(root: Directory) -> str:

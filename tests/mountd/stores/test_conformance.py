@@ -3,6 +3,7 @@
 import pickle
 import traceback
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -112,7 +113,7 @@ def test_missing_key_without_a_pin_is_not_found(place: Place) -> None:
 
 
 def test_odd_names_are_read_right(place: Place) -> None:
-    names = [*ODD_NAMES, *place.odd_names]
+    names = [name for name in (*ODD_NAMES, *place.odd_names) if name not in place.refused_names]
     for name in names:
         place.put(name, b"<" + name.encode("utf-8", "surrogateescape") + b">")
     for name in names:
@@ -147,7 +148,7 @@ def test_write_is_verified_and_readable(writable: Place, tmp_path: Path, from_fi
     source.write_bytes(data)
     info = writable.writer().write("out/put", source if from_file else data)
     assert (info.key, info.size) == ("out/put", size)
-    assert writable.info("out/put") == info
+    assert writable.info("out/put") in {info, replace(info, md5=None)}  # a file share's listing tells no MD5
     assert writable.read("out/put", 0, size, info.etag) == data
 
 

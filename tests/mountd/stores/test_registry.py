@@ -128,7 +128,7 @@ def test_file_urls(text: str, store_url: str) -> None:
         ("http://acct.blob.core.windows.net/cont/", "use https"),
         ("http://example.org/file.csv", "use https"),
         ("https://acct.dfs.core.windows.net/fs/", "later version"),
-        ("https://acct.file.core.windows.net/share/", "later version"),
+        ("https://acct.file.core.windows.net/", "names no share"),
         ("abfss://fs@acct.dfs.core.windows.net/x/", "later version"),
         ("wasbs://acct.blob.core.windows.net/x", "CONTAINER@ACCOUNT"),
         ("https://host/x?y=z", "not supported"),
