@@ -18,11 +18,12 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mountd.errors import BadInputError, DataChangedError, HostilePathError, StoreUnreachableError
+from mountd.errors import BadInputError, DataChangedError, HostilePathError, NotFoundError, StoreUnreachableError
 from mountd.stores import share_names
-from mountd.stores.base import Buffer, ObjectInfo, Within, normal_etag
+from mountd.stores.azure_sdk import Timeouts
+from mountd.stores.base import Buffer, ObjectInfo, Within, changed, normal_etag
 from mountd.stores.local_listing import CONTROL_FOLDER, UNFINISHED, translated
-from mountd.stores.share_requests import NotThereError, OtherKindError, ShareRequests, Timeouts
+from mountd.stores.share_requests import NotThereError, OtherKindError, ShareRequests
 from mountd.stores.share_writing import ShareWriting
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ class AzureFilesStore:
         """As `read`, in less time."""
         if not size:
             return b""
+        name = self.url + key
 
         def attempt(timeouts: Timeouts) -> bytes:
             stream = self._requests.file(self._full(key)).download_file(
@@ -134,12 +136,27 @@ class AzureFilesStore:
             data: bytes = stream.readall()
             found = normal_etag(stream.properties.etag)
             if etag and found != etag:
-                raise DataChangedError(f"{self.url}{key}: was {etag}, is {found}; freeze the source again")
+                raise changed(name, etag, found)
             if len(data) != size:
-                raise DataChangedError(f"{self.url}{key}: holds {offset + len(data)} bytes, more were frozen")
+                held = f"holds {offset + len(data)} bytes, {offset + size} were frozen; freeze the source again"
+                raise DataChangedError(f"{name}: {held}")
             return data
 
-        return self._requests.ask(self.url + key, attempt, pinned=bool(etag), within=within)
+        try:
+            return self._requests.ask(name, attempt, within=within)
+        except (NotThereError, OtherKindError) as error:
+            raise changed(name, etag, "gone") if etag else NotFoundError(str(error)) from None
+
+    def ask_byte(self, key: str, offset: int, limit_s: float) -> None:
+        """Ask once for one byte: a service that turns requests away says here how long to wait.
+
+        Raises:
+            TransientError: with what Retry-After says.
+        """
+        file = self._requests.file(self._full(key))
+        self._requests.ask_once(
+            self.url + key, lambda timeouts: file.download_file(offset=offset, length=1, **timeouts), limit_s
+        )
 
     def _checked(self, key: str) -> dict[str, Any]:
         """What makes the SDK check a download: it then asks in ranges of 4 MiB at most, each with its MD5."""

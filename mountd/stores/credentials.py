@@ -133,16 +133,6 @@ def resolve(credential: Credential | None, account: str) -> Credential:
     return found
 
 
-def refuse_anonymous(share_url: str, found: Credential) -> None:
-    """Say at once what a file share would say to every request without a credential.
-
-    Raises:
-        AccessDeniedError: `found` is anonymous.
-    """
-    if found.kind == "anonymous":
-        raise AccessDeniedError(f"{share_url}: access denied, a file share is never public; {REMEDY}")
-
-
 def _file(path: Path) -> str:
     try:
         return path.read_text("utf-8")

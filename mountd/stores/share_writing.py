@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar
 from uuid import uuid4
 
 from mountd.errors import CorruptDataError, DestinationExistsError, MountdError
-from mountd.stores.azure_blob import _moved
+from mountd.stores.azure_sdk import exists
 from mountd.stores.local_listing import UNFINISHED
 from mountd.stores.share_requests import NoParentError, NotThereError, OtherKindError, ShareRequests
 
@@ -119,9 +119,7 @@ class ShareWriting:
     def _refuse_existing(self, path: str) -> None:
         with suppress(NotThereError):
             self._stat(path)
-            raise DestinationExistsError(
-                f"{self._url}{path}: exists already; choose another place, or allow overwriting"
-            )
+            raise DestinationExistsError(exists(self._url + path))
 
     def _stat(self, path: str) -> "FileProperties":
         return self._ask(path, self._requests.file(path).get_file_properties)
@@ -137,7 +135,9 @@ def _ranges(stream: BinaryIO, size: int) -> Iterator[bytes]:
         data = stream.read(min(_RANGE_BYTES, remaining))
         remaining -= len(data)
         if (remaining and not data) or (not remaining and stream.read(1)):
-            raise _moved(stream)
+            raise CorruptDataError(
+                f"{stream.name}: changed its length while it was sent; send it when nobody writes to it"
+            )
         yield data
         if not remaining:
             return
