@@ -20,9 +20,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mountd.errors import BadInputError, DataChangedError, HostilePathError, NotFoundError, StoreUnreachableError
 from mountd.stores import share_names
+from mountd.stores.azure_blob import check_range
 from mountd.stores.azure_sdk import Timeouts
 from mountd.stores.base import Buffer, ObjectInfo, Within, changed, normal_etag
 from mountd.stores.local_listing import CONTROL_FOLDER, UNFINISHED, translated
+from mountd.stores.retry import TransientError
 from mountd.stores.share_requests import NotThereError, OtherKindError, ShareRequests
 from mountd.stores.share_writing import ShareWriting
 
@@ -159,17 +161,16 @@ class AzureFilesStore:
         )
 
     def _checked(self, key: str) -> dict[str, Any]:
-        """What makes the SDK check a download: it then asks in ranges of 4 MiB at most, each with its MD5."""
-        if not self._verified:
-            return {}
+        """What checks a download, as `azure_blob` has it; a verified one comes in ranges of 4 MiB at most."""
 
         def check(response: Any) -> None:
-            # The SDK takes an answer without an MD5 for a right one.
             answer = response.http_response
-            if answer.status_code < 300 and "content-md5" not in answer.headers:
-                raise BadInputError(f"{self.url}{key}: the service tells no MD5; leave --verify-wire out")
+            if answer.status_code < 300:
+                check_range(response.http_request.headers.get("x-ms-range"), answer.headers)
+                if self._verified and "content-md5" not in answer.headers:
+                    raise BadInputError(f"{self.url}{key}: the service tells no MD5; leave --verify-wire out")
 
-        return {"validate_content": True, "raw_response_hook": check}
+        return {"validate_content": self._verified, "raw_response_hook": check}
 
     def write(self, key: str, source: Path | bytes, *, overwrite: bool = False) -> ObjectInfo:
         """Store a file or bytes under `key`, each range checked by the service; return what it then says of it."""
@@ -197,7 +198,10 @@ class AzureFilesStore:
             pages: Any = directory.list_directories_and_files(
                 asked.start or None, include=_INCLUDE, include_extended_info=True, **timeouts
             ).by_page(asked.token or None)
-            return list(next(pages)), pages.continuation_token or ""
+            try:
+                return list(next(pages)), pages.continuation_token or ""
+            except (AttributeError, TypeError):  # how the SDK says that the XML is of something else
+                raise TransientError("the listing is not well-formed") from None
 
         try:
             entries, token = self._requests.ask(name, attempt)
@@ -216,7 +220,7 @@ class AzureFilesStore:
 
         page = _Page([], [replace(asked, token=token)] if token else [])
         for entry in entries:
-            if "/" in entry.name or entry.name in {"", ".", ".."}:
+            if not entry.name or "/" in entry.name or entry.name in {".", ".."}:
                 raise HostilePathError(f"{self._source.store_url}{asked.path}: lists {entry.name!r}, which is no name")
             path = asked.path + entry.name
             # The service finds names in any case; a key is what it is.

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Source",
     "file_url",
+    "folding",
     "local_path",
     "open_lister",
     "open_reader",
@@ -72,6 +73,15 @@ def require_verifiable(urls: "Sequence[str]") -> None:
     far = [url for url in urls if parse_source(url).kind not in {"file", "memory"}]
     if far and not any(parse_source(url).kind in {"blob", "share"} for url in far):
         raise BadInputError(f"--verify-wire: {far[0]}: a web server tells no checksums; leave it out")
+
+
+def folding(url: str) -> "Callable[[str], str]":
+    """How the store of the base URL `url` compares keys: those that are equal afterwards are one object."""
+    if parse_source(url).kind != "share":
+        return str
+    from mountd.stores.share_names import folded
+
+    return folded
 
 
 def open_lister(url: str, credential: "Credential | None", *, deadline_s: float = 60) -> Lister:

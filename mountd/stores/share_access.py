@@ -18,5 +18,6 @@ def resolve_for_share(source: Source, credential: Credential | None) -> Credenti
         raise BadInputError("file shares need a package more: pip install 'moorage[fileshare]'")
     found = resolve(credential, source.account)
     if found.kind == "anonymous":
-        raise AccessDeniedError(f"{source.base_url}: access denied, a file share is never public; {REMEDY}")
+        never = f"{source.base_url}: access denied, a file share is never public, so anonymous does not do"
+        raise AccessDeniedError(f"{never}; {REMEDY}")
     return found

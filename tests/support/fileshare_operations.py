@@ -37,6 +37,7 @@ class Account:
     url: str = ""
     shares: dict[str, Directory] = field(default_factory=dict)
     page_size: int = 5000
+    tells_etags: bool = True  # False: as versions of the service before 2020-10-02
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,8 @@ def _list_directory(account: Account, request: Request) -> Answer:
     size = int(request.query.get("maxresults", 5000))
     if not 1 <= size <= 5000:
         raise Refused(400, "OutOfRangeQueryParameterValue")
-    body = xml.entries(account.url, request.share, request.path, node, request.query, min(size, account.page_size))
+    asked = request.query if account.tells_etags else request.query | {"include": "Timestamps"}
+    body = xml.entries(account.url, request.share, request.path, node, asked, min(size, account.page_size))
     return Answer(200, {"Content-Type": "application/xml"}, body)
 
 

@@ -22,7 +22,7 @@ from tests.support import fileshare_xml as xml
 from tests.support.azurite import ACCOUNT, KEY
 from tests.support.fileshare_operations import OPERATIONS, Account, Answer, Request
 from tests.support.fileshare_rights import Rights
-from tests.support.fileshare_tree import Directory, File, Refused, find, make_directory, make_file, remove, split
+from tests.support.fileshare_tree import Directory, File, Refused, find, make_directory, make_file, paths, remove, split
 
 _CONDITIONS = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since")
 
@@ -72,6 +72,11 @@ class FileShares:
         """Delete a file."""
         with self.lock:
             remove(self.account.shares[share], split(path, trailing_dot=True), File)
+
+    def files(self, share: str) -> list[str]:
+        """The path of every file in a share."""
+        with self.lock:
+            return sorted(paths(self.account.shares[share]))
 
     def carry_out(self, request: Request) -> Answer:
         """The answer to a request."""

@@ -10,6 +10,10 @@ Not thread-safe: the server that owns an `Account` holds a lock around each oper
 import itertools
 import time
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _FORBIDDEN = set('"\\/:|<>*?')
 _DEVICES = {f"{name}{number}" for name in ("LPT", "COM") for number in range(1, 10)} | {
@@ -158,6 +162,15 @@ def make_file(root: Directory, names: list[str], size: int) -> File:
     made = File(found.name if found else names[-1], data=bytearray(size))
     above.children[upper(names[-1])] = made
     return made
+
+
+def paths(directory: Directory, above: str = "") -> "Iterator[str]":
+    """The paths of all files below a directory."""
+    for node in directory.ordered():
+        if isinstance(node, Directory):
+            yield from paths(node, f"{above}{node.name}/")
+        else:
+            yield above + node.name
 
 
 def remove(root: Directory, names: list[str], kind: type[File] | type[Directory]) -> None:
