@@ -1,7 +1,7 @@
 """An Azure file share through Microsoft's SDK: listings, writes, deletes, and reads that obstore cannot make.
 
 A share has real directories, so a listing is a walk: several directories are asked at once, page by page. Most reads go
-through obstore (`objects`, decision 14); here are those of names with a dot at the end, and those with `--verify-wire`.
+through obstore (`objects`; docs/decisions/0014 says why); here are those of names with a dot at the end, and verified ones.
 How a file is written is in `share_writing`.
 
 Invariants: a target is visible whole or not at all; without `overwrite` the rename itself refuses to replace a file; the

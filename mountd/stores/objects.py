@@ -195,7 +195,7 @@ class ObjectReader:
 def open_blob(
     source: Source, credential: Credential | None, *, deadline_s: float, on_retry: Callable[[], None] | None = None
 ) -> ObjectReader:
-    """A reader of the blobs, or of the files of a share, below `source` (decision 14: both services sign alike).
+    """A reader of the blobs, or of the files of a share, below `source` (both services sign alike: docs/decisions/0014).
 
     Raises:
         AccessDeniedError: the credential is not for this account, or is malformed.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from runtime.datasets.paths import Place, locate, parse_text
 from tests.support.azurite import KEY
 from tests.support.fileshare_server import FileShares
 
@@ -49,3 +50,9 @@ def test_a_job_reads_and_writes_a_share(tmp_path: Path) -> None:
     assert [path for path in files if path.startswith(".moorage/outputs/")], files
     assert not [path for path in files if path.endswith(".partial")]
     assert KEY not in done.stdout + done.stderr
+
+
+def test_a_share_is_named_in_a_dataset_by_its_url() -> None:
+    for url in ("https://account1.file.core.windows.net/share/", "azfile://127.0.0.1:10004/account1/share/"):
+        for path in ("a/b", "a/*/c d.png", ""):
+            assert locate(parse_text(url + path.replace(" ", "%20"))) == Place(url, path)
