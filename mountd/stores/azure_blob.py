@@ -182,7 +182,7 @@ class AzureBlobStore:
             # The SDK takes whatever comes with a status of success for the range that it asked for.
             answer = response.http_response
             if answer.status_code < 300:
-                _check_range(response.http_request.headers.get("x-ms-range"), answer.headers)
+                check_range(response.http_request.headers.get("x-ms-range"), answer.headers)
                 # Nor does it miss an MD5.
                 if self._verified and "content-md5" not in answer.headers:
                     raise BadInputError(f"{self.url}{key}: the service tells no MD5; leave --verify-wire out")
@@ -319,7 +319,7 @@ class AzureBlobStore:
         )
 
 
-def _check_range(asked: str | None, headers: Any) -> None:
+def check_range(asked: str | None, headers: Any) -> None:
     """Refuse a page in the place of data, another range, and half of one; `asked` is as the header has it."""
     if asked is None:  # what the SDK asks of an empty blob
         return

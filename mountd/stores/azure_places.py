@@ -23,6 +23,8 @@ def create(source: "Source", credential: Credential | None, *, deadline_s: float
         BadInputError: it is no such place, or the service refuses the name.
         MountdError: the account is out of reach, or refuses the credential.
     """
+    if source.kind not in _VERBS:
+        raise BadInputError(f"{source.store_url}: only containers and file shares can be made here; make it first")
     anonymous = credential is None or credential.kind == "anonymous"
     name = source.store_url
 
@@ -36,7 +38,7 @@ def create(source: "Source", credential: Credential | None, *, deadline_s: float
     retry(name, attempt, Deadline(deadline_s))
 
 
-_VERBS = {"blob": "create_container", "share": "create_share", "datalake": "create_file_system"}
+_VERBS = {"blob": "create_container", "share": "create_share"}
 
 
 def _client(source: "Source", credential: Credential | None) -> Any:
@@ -50,4 +52,10 @@ def _client(source: "Source", credential: Credential | None) -> Any:
         from azure.storage.blob import ContainerClient
 
         return ContainerClient(source.endpoint, source.container, **options)
-    raise BadInputError(f"{source.store_url}: only containers and file shares can be made; make it first")
+    try:
+        from azure.storage.fileshare import ShareClient
+    except ImportError:
+        raise BadInputError(
+            f"{source.store_url}: file shares need a package more: pip install 'moorage[fileshare]'"
+        ) from None
+    return ShareClient(source.endpoint, source.container, **options)

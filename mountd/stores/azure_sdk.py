@@ -105,9 +105,9 @@ def _answered(name: str, error: HttpResponseError, *, pinned: bool, anonymous: b
     status = error.status_code or 0
     code = error_code(error)
     said = f"HTTP {status} {code}".rstrip()
-    if status in _TRANSIENT or not status:
+    if status in _TRANSIENT or status < 300:  # below: it is the SDK that finds the answer at fault
         header = getattr(error.response, "headers", {}).get("Retry-After")
-        return TransientError(said if status else "a broken answer", parse_retry_after(header))
+        return TransientError("a broken answer" if status < 300 else said, parse_retry_after(header))
     if code in _EXISTS and not pinned:
         return DestinationExistsError(exists(name))
     if status in {412, 416} or (status == 404 and pinned and code != NO_CONTAINER):

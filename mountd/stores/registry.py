@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from mountd.stores.azure_blob import AzureBlobStore
     from mountd.stores.azure_datalake import AzureDataLakeStore
+    from mountd.stores.azure_files import AzureFilesStore
     from mountd.stores.base import TimedReader
     from mountd.stores.credentials import Credential
     from mountd.stores.local import LocalStore
@@ -28,6 +29,7 @@ __all__ = [
     "check_credential",
     "create_place",
     "file_url",
+    "folding",
     "local_path",
     "open_lister",
     "open_reader",
@@ -48,8 +50,8 @@ def open_reader(
 ) -> RangeReader:
     """A reader of the objects below the base URL `url`; each read ends within `deadline_s`.
 
-    `on_retry` is called, by any thread, whenever a request is asked again. `verified`: each range of an Azure blob is
-    compared with its MD5, which the service computes; web servers have none, see `require_verifiable`.
+    `on_retry` is called, by any thread, whenever a request is asked again. `verified`: each range of an Azure blob or file
+    is compared with its MD5, which the service computes; web servers have none, see `require_verifiable`.
     """
     source = _base(url)
     if source.kind in {"file", "memory"}:
@@ -72,6 +74,12 @@ def _opener(
     """How a reader of the service of `source` is opened."""
 
     def open_store(credential: "Credential | None") -> "TimedReader":
+        if verified and source.kind == "share":
+            from mountd.stores import azure_files
+
+            return azure_files.AzureFilesStore(
+                source, credential, deadline_s=deadline_s, verified=True, on_retry=on_retry
+            )
         if verified:
             from mountd.stores import azure_blob
 
@@ -130,6 +138,15 @@ def require_verifiable(urls: "Sequence[str]") -> None:
         raise BadInputError(f"--verify-wire: {far[0]}: a web server tells no checksums; leave it out")
 
 
+def folding(url: str) -> "Callable[[str], str]":
+    """How the store of the base URL `url` compares keys: those that are equal afterwards are one object."""
+    if parse_source(url).kind != "share":
+        return str
+    from mountd.stores.share_names import folded
+
+    return folded
+
+
 def open_lister(url: str, credential: "Credential | None", *, deadline_s: float = 60) -> Lister:
     """A lister of what is below the base URL `url`; each page comes within `deadline_s`."""
     source = _base(url)
@@ -164,11 +181,15 @@ def open_writer(url: str, credential: "Credential | None", *, deadline_s: float 
 
 def _sdk_store(
     source: Source, credential: "Credential | None", deadline_s: float
-) -> "AzureBlobStore | AzureDataLakeStore":
+) -> "AzureBlobStore | AzureDataLakeStore | AzureFilesStore":
     if source.kind == "datalake":
         from mountd.stores import azure_datalake
 
         return azure_datalake.AzureDataLakeStore(source, credential, deadline_s=deadline_s)
+    if source.kind == "share":
+        from mountd.stores import azure_files
+
+        return azure_files.AzureFilesStore(source, credential, deadline_s=deadline_s)
     from mountd.stores import azure_blob
 
     return azure_blob.AzureBlobStore(source, credential, deadline_s=deadline_s)
