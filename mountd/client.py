@@ -12,7 +12,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
@@ -125,11 +125,13 @@ def start(
     owns_manifest: bool = False,
     log_level: str = "WARNING",
     timeout_s: float = 30,
+    withheld: Collection[str] = (),
 ) -> Mount:
     """Mount `manifest` on `mountpoint` and return when it answers.
 
     `lifeline`: the mount ends with this process. `mark`: NAME=VALUE in the environment of the processes that use the mount
-    on behalf of this one; if the two die, `sweep` ends those.
+    on behalf of this one; if the two die, `sweep` ends those. `withheld`: variables of ours that the mount's must not
+    have, beside those of its own credentials.
 
     Raises:
         FuseUnavailableError: no mount can be made here.
@@ -148,13 +150,13 @@ def start(
         owns_manifest=owns_manifest,
         log_level=log_level,
     )
-    return start_order(order, timeout_s)
+    return start_order(order, timeout_s, withheld)
 
 
-def start_order(order: Order, timeout_s: float = 30) -> Mount:
+def start_order(order: Order, timeout_s: float = 30, withheld: Collection[str] = ()) -> Mount:
     """As `start`, of an order."""
     refuse_without_fuse(order)
-    channel, process = _execute(order)
+    channel, process = _execute(order, withheld)
     try:
         channel.settimeout(timeout_s)
         _hand_over(channel, order, timeout_s)
@@ -370,10 +372,10 @@ def _clear(path: Path, record: MountRecord | None, *, force: bool) -> None:
     clearing.detach(path)
 
 
-def _execute(order: Order) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+def _execute(order: Order, withheld: Collection[str] = ()) -> tuple[socket.socket, subprocess.Popen[bytes]]:
     ours, theirs = socket.socketpair()
     with theirs:
-        secret = secret_variables(order.credentials.values())
+        secret = secret_variables(order.credentials.values()) | set(withheld)
         environment = {name: value for name, value in os.environ.items() if name not in secret}
         process = subprocess.Popen(
             _command(theirs.fileno()),

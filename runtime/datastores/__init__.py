@@ -34,6 +34,7 @@ __all__ = [
     "get",
     "load_all",
     "remove",
+    "secret_variables",
     "set_default",
     "with_environment",
 ]
@@ -93,6 +94,15 @@ def with_environment(record: DatastoreRecord, environ: Mapping[str, str] = os.en
     if record.credential is not None or not takes_credentials(record.url):
         return record
     return dataclasses.replace(record, credential=from_environment(environ))
+
+
+def secret_variables(workspace: WorkspaceFolder) -> frozenset[str]:
+    """The environment variables that no process but the asking one may have: the usual ones, and where datastores point."""
+    from mountd.stores.credentials import SECRET_VARIABLES
+
+    references = (record.reference for record in load_all(workspace).values())
+    named = {reference.removeprefix("env:") for reference in references if reference.startswith("env:")}
+    return frozenset({*SECRET_VARIABLES, *named})
 
 
 def add(workspace: WorkspaceFolder, record: DatastoreRecord, overwrite: bool = False) -> DatastoreRecord:  # noqa: FBT001, FBT002 # v1's word, said by every caller

@@ -54,9 +54,10 @@ def keep(
     workspace: WorkspaceFolder, url: str, token: str, way: str, folder: Path
 ) -> tuple[dict[str, str], Path | None]:
     """Register the store `blob`; (the variables of whoever starts the job, the one file that holds the secret)."""
+    datastores.add(workspace, DatastoreRecord("unused", url, reference="env:UNUSED_SAS"))
     if way == "env":
         datastores.add(workspace, DatastoreRecord("blob", url, reference="env:TRAINING_SAS"))
-        return {"TRAINING_SAS": token}, None
+        return {"TRAINING_SAS": token, "UNUSED_SAS": token}, None
     if way == "kept":
         datastores.add(workspace, DatastoreRecord("blob", url, Credential("sas", token)))
         return {}, workspace.datastores_path
