@@ -1,14 +1,15 @@
 """Tokens of an identity: a service principal, a managed identity, or whoever azure-identity finds on this machine.
 
-azure-identity is an extra and is imported when the first token is needed. A token is asked for by the thread that needs one
-and kept until shortly before its end; obstore and Microsoft's SDKs get it from here, so that there is one request for all
-clients of a store, with our limits of time, and its failure is one of ours.
+azure-identity is an extra and is imported when a store is opened. A token is asked for by the thread that needs one and kept
+until shortly before its end, or up to it while no other is to be had; obstore and Microsoft's SDKs get it from here, so that
+there is one request for all clients of a store, with our limits of time, and its failure is one of ours.
 
 Invariants: of a failure only the service's code (AADSTS...) is told; one thread asks for a token at a time, others who need
 one wait for its outcome; the lock protects two fields and is not held meanwhile.
 """
 
 import json
+import logging
 import re
 import threading
 import time
@@ -25,8 +26,11 @@ from mountd.stores.credentials import Credential
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
 
+_LOG = logging.getLogger(__name__)
 _CONNECT_S, _ANSWER_S, _ATTEMPTS = 5, 10, 1
 _MARGIN_S: Final = 300.0  # a token is replaced so long before its end
+_LEAST_S: Final = 10.0  # less would end under the request that it is for
+_PAUSE_S: Final = 15.0
 _RESOURCE: Final = "https://storage.azure.com/"
 _CODE: Final = re.compile(r"AADSTS\d+")
 # Hosts that Microsoft's own discovery knows; it would refuse to go on with any other one.
@@ -47,9 +51,10 @@ class Identity:
         self._name = _name(credential)
         self._asked = _asked(credential)
         self._scope = f"{_fields(credential).get('resource_url', _RESOURCE).rstrip('/')}/.default"
-        self._lock = threading.Lock()  # protects the two below
+        self._lock = threading.Lock()  # protects the three below
         self._token: AccessToken | None = None
         self._outcome: Future[AccessToken] | None = None  # of the thread that asks
+        self._again_s = 0.0  # until then no other token is asked for while this one is good
 
     def __repr__(self) -> str:
         return f"Identity({self._name!r})"
@@ -62,22 +67,27 @@ class Identity:
             StoreUnreachableError: whoever gives tokens does not answer.
         """
         with self._lock:
-            token, outcome = self._token, self._outcome
-            if token is not None and token.expires_on - time.time() >= _MARGIN_S:
+            token, outcome, now_s = self._token, self._outcome, time.time()
+            left_s = 0.0 if token is None else token.expires_on - now_s
+            is_asked = outcome is not None or now_s < self._again_s
+            if token is not None and (left_s >= _MARGIN_S or (left_s > _LEAST_S and is_asked)):
                 return token
             if outcome is None:
                 self._outcome = ours = Future[AccessToken]()
         if outcome is not None:
             return outcome.result()
         try:
-            token = self._new()
+            new = self._new()
         except BaseException as error:
-            self._settle(None)
-            ours.set_exception(error)
-            raise
-        self._settle(token)
-        ours.set_result(token)
-        return token
+            if token is None or left_s <= _LEAST_S:
+                self._settle(None)
+                ours.set_exception(error)
+                raise
+            _LOG.warning("%s; the token that is there is good for %.0f s more", error, left_s)
+            new = token
+        self._settle(new)
+        ours.set_result(new)
+        return new
 
     def get_token(self, *_: str, **__: Any) -> AccessToken:
         """As `token`; a storage service's SDK has no other scope to ask for."""
@@ -85,7 +95,7 @@ class Identity:
 
     def _settle(self, token: AccessToken | None) -> None:
         with self._lock:
-            self._token, self._outcome = token, None
+            self._token, self._outcome, self._again_s = token, None, time.time() + _PAUSE_S
 
     def _new(self) -> AccessToken:
         try:

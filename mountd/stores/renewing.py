@@ -1,8 +1,8 @@
 """Stores that outlive their credential: one that is refused or near its end is looked up again, or replaced by hand.
 
 A `CredentialProvider` has the credential of one source as it is now. It looks it up again where it came from (`origins`)
-when a store refuses it, and when its SAS token is near its end; one thread does that, and those that were refused wait for
-it. `RenewingReader`, `RenewingLister` and `RenewingWriter` stand before a store of each kind: they open it anew when the
+when a store refuses it, which those who were refused wait for, and, on a thread of its own, when its SAS token is near its
+end. `RenewingReader`, `RenewingLister` and `RenewingWriter` stand before a store of each kind: they open it anew when the
 provider has another credential, ask once more what was refused, and explain a refusal by what the token itself tells.
 
 Invariants: the provider's lock protects its fields and is never held while anything is looked up; what cannot be looked up
@@ -10,6 +10,7 @@ leaves the old credential in place; a place is looked into once in `PAUSE_S` at 
 """
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from typing import Final, Generic, TypeVar
 
 from mountd.errors import AccessDeniedError, MountdError
 from mountd.stores import sas
-from mountd.stores.base import Buffer, Lister, ObjectInfo, TimedReader, Within, Writer
+from mountd.stores.base import Buffer, Lister, ObjectInfo, TimedReader, Within, Writer, check_process
 from mountd.stores.credentials import IDENTITIES, Credential
 from mountd.stores.origins import COMMAND_LIMIT_S, from_option
 
@@ -51,10 +52,12 @@ class CredentialProvider:
         return self._credential
 
     def current(self) -> Credential | None:
-        """What to use now; looked up again first if its token is near its end."""
+        """What to use now. Near the end of its token it is looked up again, which is only waited for if that has ended."""
         credential = self._credential
-        if credential is not None and credential.origin and _is_near_its_end(credential):
-            self._look(wait=False)
+        if credential is not None and credential.origin and (end := sas.ends_at(credential)) is not None:
+            left = end - datetime.now(UTC)
+            if left < _NEAR:
+                self._look(wait=left <= timedelta(0))
         return self._credential
 
     def renewed(self, refused: Credential | None) -> bool:
@@ -69,20 +72,26 @@ class CredentialProvider:
             self._credential = credential
 
     def _look(self, *, wait: bool) -> None:
-        """Look the credential up where it came from, unless that was done a moment ago, or another thread does it."""
+        """Look the credential up where it came from, unless that was done a moment ago, or is being done."""
         with self._lock:
             old, looking = self._credential, self._looking
+            is_due = self._looked_s is None or self._clock() - self._looked_s >= PAUSE_S
+            if old is None or (looking is None and not is_due):
+                return
             if looking is None:
-                if old is None or (self._looked_s is not None and self._clock() - self._looked_s < PAUSE_S):
-                    return
                 self._looking = done = threading.Event()
         if looking is not None:
             if wait:
                 looking.wait(COMMAND_LIMIT_S)
-            return
+        elif wait:
+            self._look_up_now(old, done)
+        else:
+            threading.Thread(target=self._look_up_now, args=(old, done), name="credential", daemon=True).start()
+
+    def _look_up_now(self, old: Credential, done: threading.Event) -> None:
         found = None
         try:
-            found = self._look_up(old.origin) if old is not None else None
+            found = self._look_up(old.origin)
         except MountdError as error:
             _LOG.warning("a credential cannot be looked up again: %s", error)
         finally:
@@ -91,11 +100,6 @@ class CredentialProvider:
                     self._credential = found
                 self._looked_s, self._looking = self._clock(), None
             done.set()
-
-
-def _is_near_its_end(credential: Credential) -> bool:
-    end = sas.ends_at(credential)
-    return end is not None and end - datetime.now(UTC) < _NEAR
 
 
 class _Renewing(Generic[Store]):
@@ -107,7 +111,7 @@ class _Renewing(Generic[Store]):
         Raises:
             MountdError: as `open_store` raises it.
         """
-        self._provider, self._open = provider, open_store
+        self._provider, self._open, self._process_id = provider, open_store, os.getpid()
         credential = provider.kept  # not looked up here: whoever opens a mount waits for it
         self._opened = credential, open_store(credential)  # replaced as a pair; two threads may both do it, to no harm
 
@@ -122,28 +126,28 @@ class _Renewing(Generic[Store]):
         Raises:
             MountdError: as `call` raises it; a refusal says why, as far as the token tells.
         """
-        credential, store = self._current()
+        credential = self._provider.current()
         try:
-            return call(store)
+            return call(self._opened_with(credential))
         except AccessDeniedError as error:
             if not self._provider.renewed(credential):
                 raise _explained(error, credential, verb) from None
-        credential, store = self._current()
+        credential = self._provider.current()
         try:
-            return call(store)
+            return call(self._opened_with(credential))
         except AccessDeniedError as error:
             raise _explained(error, credential, verb) from None
 
-    def _current(self) -> tuple[Credential | None, Store]:
-        credential = self._provider.current()
+    def _opened_with(self, credential: Credential | None) -> Store:
         opened = self._opened
         if opened[0] != credential:
+            check_process(self._process_id)  # a fork must not open one either
             self._opened = opened = credential, self._open(credential)
         if credential is not None and credential.kind in IDENTITIES:
             from mountd.stores.identity import identity_of
 
             identity_of(credential).token()  # here, where its failure is told as it is, and not inside an SDK
-        return opened
+        return opened[1]
 
 
 class RenewingReader:

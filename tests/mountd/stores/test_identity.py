@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mountd.errors import AccessDeniedError, BadInputError, StoreUnreachableError
+from mountd.stores import identity as identities
 from mountd.stores import registry
 from mountd.stores.credentials import Credential
 from mountd.stores.identity import identity_of
@@ -76,13 +77,30 @@ def test_a_token_is_kept_until_shortly_before_its_end(certificate: Certificate) 
     with entra(certificate) as (server, robot):
         first = identity_of(robot).token()
         assert identity_of(robot).token() is first
-        server.lasts_s = 30
+        server.lasts_s = 5  # less than is worth a request
         identity_of.cache_clear()
         short = identity_of(robot)
         assert len(server.asked) == 1
         short.token()
         short.token()
     assert len(server.asked) == 3
+
+
+@pytest.mark.warns
+def test_a_token_near_its_end_goes_on_while_no_other_is_to_be_had(
+    certificate: Certificate, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(identities, "_PAUSE_S", 0.0)
+    with entra(certificate) as (server, robot):
+        server.lasts_s = 200
+        asked = identity_of(robot)
+        first = asked.token()
+        server.secret = "another"  # noqa: S105 # nobody's
+        assert asked.token() is first
+        assert "no token is given (AADSTS7000215)" in caplog.text
+        assert "good for" in caplog.text
+        server.secret = SECRET
+        assert asked.token() is not first
 
 
 def test_threads_that_need_a_token_at_once_ask_for_one(certificate: Certificate) -> None:

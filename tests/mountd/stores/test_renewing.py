@@ -11,8 +11,10 @@ from mountd.errors import AccessDeniedError, NotFoundError
 from mountd.stores.base import Buffer, ObjectInfo, Within
 from mountd.stores.credentials import Credential
 from mountd.stores.renewing import PAUSE_S, CredentialProvider, RenewingLister, RenewingReader
+from tests.support.waiting import until
 
 OLD, NEW = Credential("key", "b2xk", "file:/key"), Credential("key", "bmV3", "file:/key")
+OTHER = Credential("connection_string", "AccountName=other", "file:/key")
 
 
 class Place:
@@ -102,6 +104,20 @@ def test_a_place_that_is_gone_leaves_the_old_credential(caplog: pytest.LogCaptur
     assert "cannot be looked up again: --credential file:/key: no such file" in caplog.text
 
 
+def test_what_cannot_open_a_store_is_looked_up_again_too() -> None:
+    def open_store(found: Credential | None) -> Store:
+        if found == OTHER:
+            raise AccessDeniedError("the connection string is for the storage account 'other'")
+        return Store(found, NEW)
+
+    place = Place(OTHER, NEW)
+    store = RenewingReader(place.provider(OLD), open_store, 10)
+    with pytest.raises(AccessDeniedError, match="'other'"):
+        store.read("k", 0, 1, "")
+    place.now_s += PAUSE_S
+    assert store.read("k", 0, 1, "") == b"x"
+
+
 def test_many_threads_that_are_refused_at_once_look_once_and_all_go_on() -> None:
     place = Place(NEW)
     place.free.clear()
@@ -135,27 +151,28 @@ def test_a_token_near_its_end_is_replaced_before_it_is_refused() -> None:
     now = datetime.now(UTC)
     near, far = sas_until(now + timedelta(minutes=2)), sas_until(now + timedelta(hours=8))
     place = Place(far)
-    assert place.provider(near).current() == far
+    provider = place.provider(near)
+    assert provider.current() in {near, far}  # it is good: nobody waits for the other
+    until(lambda: provider.current() == far, what="the new token")
     assert place.provider(far).current() == far
-    assert place.looks == 1
+    ended = sas_until(now - timedelta(minutes=2))
+    assert place.provider(ended).current() == far
+    assert place.looks == 2
     assert CredentialProvider(sas_until(now + timedelta(minutes=2), "")).current() is not None
 
 
-def test_while_one_thread_looks_up_a_token_that_is_still_good_others_use_it() -> None:
+def test_while_a_token_that_is_still_good_is_looked_up_it_is_used() -> None:
     near = sas_until(datetime.now(UTC) + timedelta(minutes=2))
     far = sas_until(datetime.now(UTC) + timedelta(hours=8))
     place = Place(far)
     place.free.clear()
     provider = place.provider(near)
-    found: Queue[Credential | None] = Queue()
-    thread = threading.Thread(target=lambda: found.put(provider.current()))
-    thread.start()
-    while not place.looks:  # it is looking now, and is held up
-        thread.join(0.01)
+    assert provider.current() == near
+    until(lambda: place.looks, what="the look")  # which is held up
     assert provider.current() == near
     place.free.set()
-    assert found.get(timeout=20) == far
-    thread.join(20)
+    until(lambda: provider.current() == far, what="the new token")
+    assert place.looks == 1
 
 
 def test_a_refusal_says_what_the_token_tells() -> None:
