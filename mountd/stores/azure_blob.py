@@ -63,7 +63,7 @@ T = TypeVar("T")
 _Answer = dict[str, Any]  # headers of an answer as the SDK names them
 
 _LOOK_S = 5.0
-_BLOCK_BYTES = 8 << 20
+PIECE_BYTES = 8 << 20
 _MOST_BLOCKS = 50_000  # the service's limit; blocks grow when a file needs more
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/\d+")
 
@@ -234,7 +234,7 @@ class AzureBlobStore:
         return self._info(self._ask(self.url + key, lambda timeouts: blob.get_blob_properties(**timeouts)))
 
     def _write_file(self, key: str, stream: BinaryIO, size: int, *, overwrite: bool) -> ObjectInfo:
-        if size > _BLOCK_BYTES:
+        if size > PIECE_BYTES:
             return self._put_blocks(key, stream, size, overwrite=overwrite)
         data = stream.read(size + 1)
         if len(data) != size:
@@ -259,7 +259,7 @@ class AzureBlobStore:
             self._refuse_existing(key)
         blob = self._client.get_blob_client(self._full(key))
         digest, blocks = hashlib.md5(usedforsecurity=False), []
-        for number, data in enumerate(_blocks(stream, size)):
+        for number, data in enumerate(pieces(stream, size)):
             digest.update(data)
             # Unlike anyone else's: two writers of one name must not commit each other's blocks. All of one length.
             blocks.append(BlobBlock(b64encode(uuid4().bytes + number.to_bytes(4)).decode()))
@@ -366,9 +366,9 @@ def _nanoseconds(modified: datetime) -> int:
     return int(modified.timestamp()) * 1_000_000_000  # the service tells whole seconds
 
 
-def _blocks(stream: BinaryIO, size: int) -> Iterator[bytes]:
+def pieces(stream: BinaryIO, size: int) -> Iterator[bytes]:
     """The file in pieces of equal length; it must be as long at the end as it was at the start."""
-    length = max(_BLOCK_BYTES, -(-size // _MOST_BLOCKS))
+    length = max(PIECE_BYTES, -(-size // _MOST_BLOCKS))
     remaining = size
     while remaining:
         data = stream.read(min(length, remaining))
