@@ -24,7 +24,7 @@ from mountd.errors import AccessDeniedError, BadInputError, StoreUnreachableErro
 from mountd.log import redact
 from mountd.stores import registry
 from mountd.stores.credentials import Credential
-from mountd.stores.source import Source, parse_source
+from mountd.stores.source import Source, as_blobs, parse_source
 
 _LIMIT_S, _CONNECT_S, _LIST_S = 15.0, 5.0, 8.0
 _PORTS = {"http": 80, "https": 443}
@@ -51,8 +51,8 @@ def source_checks(text: str, credential: Credential | None) -> list[Check]:
         sources = [parse_source(text)]
     checks: list[Check] = []
     for source in sources:
-        if source.kind in {"blob", "share", "https"}:
-            checks.append(Check("connection", _LIMIT_S, partial(_connection, source)))
+        if source.kind in {"blob", "datalake", "share", "https"}:
+            checks += [Check("connection", _LIMIT_S, partial(_connection, each)) for each in _endpoints(source)]
             checks.append(Check("store clock", _LIMIT_S, partial(_clock, source)))
         checks.append(Check("listing", _LIMIT_S, partial(_listing, source, credential)))
     return checks
@@ -154,7 +154,7 @@ def _to_list(source: Source) -> tuple[str, str]:
         if not source.file:
             raise BadInputError(f"{source.store_url}: a web server cannot be listed; name one file of it")
         return source.store_url, source.file
-    if source.kind in {"blob", "share"} and source.open_ended and source.prefix:
+    if source.kind in {"blob", "datalake", "share"} and source.open_ended and source.prefix:
         folder, _, key = source.base_url.rstrip("/").rpartition("/")
         return f"{folder}/", unquote(key)
     return source.base_url, ""
@@ -167,6 +167,12 @@ def _address(source: Source) -> tuple[str, int]:
 
 def _web_address(source: Source) -> str:
     return f"{source.endpoint}/{source.container}" if source.endpoint else source.store_url
+
+
+def _endpoints(source: Source) -> list[Source]:
+    """A Data Lake is listed at one address and read at another; a firewall may let only one of them through."""
+    blobs = as_blobs(source) if source.kind == "datalake" else source
+    return [source] if _address(blobs) == _address(source) else [source, blobs]
 
 
 def _proxy(source: Source) -> bool:
