@@ -6,8 +6,10 @@ texts hold URLs and signatures; nothing of an SDK's own errors gets out of `sdk_
 
 import logging
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import requests
@@ -29,6 +31,7 @@ WRONG_MD5: Final = "the bytes that came do not have the MD5 that the service tol
 NO_CONTAINER: Final = "ContainerNotFound"
 _CONNECT_S = 5.0
 _CONNECTIONS = 64
+_PIECE_BYTES = 1 << 16
 _TRANSIENT = {408, 429, 500, 502, 503, 504}
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/\d+")
 _EXISTS = {"BlobAlreadyExists", "ConditionNotMet", "TargetConditionNotMet"}
@@ -62,11 +65,38 @@ def sdk_credential(found: Credential, account: str) -> Any:
     return default_credential() if found.kind == "azure_default" else None
 
 
+class _BoundedAnswers(requests.adapters.HTTPAdapter):
+    """Connections whose answers end by the limit of a request, with their bodies.
+
+    The limit that `requests` knows begins anew with every piece that comes: an answer that trickles would never end.
+    """
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        """Send it; the body may be read until the sum of both limits is over, and what is sent does not count."""
+        begin_s = time.monotonic()
+        response = super().send(request, *args, **kwargs)
+        limits = kwargs.get("timeout")
+        if isinstance(limits, tuple):
+            sends = request.method not in {"GET", "HEAD"}
+            end_s = sum(limits) + (time.monotonic() if sends else begin_s)
+            response.raw.stream = partial(_pieces, response.raw, end_s)
+        return response
+
+
+def _pieces(raw: Any, end_s: float, _: int = 0, *, decode_content: bool | None = None) -> Iterator[bytes]:
+    """A body as it comes, in the place of what `raw` itself would only give in pieces of a certain size."""
+    while data := raw.read1(_PIECE_BYTES, decode_content=decode_content):
+        if time.monotonic() > end_s:
+            raw.close()
+            raise requests.ReadTimeout("timed out in the middle of a body")
+        yield data
+
+
 def transport() -> RequestsTransport:
     """A transport for many threads: the default one keeps 10 connections and warns about each further one."""
     session = requests.Session()
     for scheme in ("http://", "https://"):
-        session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=_CONNECTIONS))
+        session.mount(scheme, _BoundedAnswers(pool_maxsize=_CONNECTIONS))
     return RequestsTransport(session=session, session_owner=True)
 
 
