@@ -31,9 +31,11 @@ from mountd.errors import (
 from mountd.stores.azure_sdk import (
     NO_CONTAINER,
     Timeouts,
+    check_list,
     check_range,
     error_code,
     exists,
+    refuse,
     sdk_credential,
     sdk_translated,
     timeouts_of,
@@ -178,13 +180,12 @@ class AzureBlobStore:
         """What checks a download; a verified one is asked for in ranges of 4 MiB at most, each with its MD5."""
 
         def check(response: Any) -> None:
-            # The SDK takes whatever comes with a status of success for the range that it asked for.
+            # The SDK takes whatever comes with a status of success, also without an MD5, for what it asked for.
+            check_range(response)
             answer = response.http_response
-            if answer.status_code < 300:
-                check_range(response.http_request.headers.get("x-ms-range"), answer.headers)
-                # Nor does it miss an MD5.
-                if self._verified and "content-md5" not in answer.headers:
-                    raise BadInputError(f"{self.url}{key}: the service tells no MD5; leave --verify-wire out")
+            if self._verified and answer.status_code < 300 and "content-md5" not in answer.headers:
+                said = f"{self.url}{key}: the service tells no MD5; leave --verify-wire out"
+                refuse(response, BadInputError(said))
 
         return {"validate_content": self._verified, "raw_response_hook": check}
 
@@ -207,7 +208,9 @@ class AzureBlobStore:
     def _page(self, prefix: str, token: str) -> tuple[Sequence[BlobProperties], str]:
         def attempt(timeouts: Timeouts) -> tuple[Sequence[BlobProperties], str]:
             # The metadata tells directories of hierarchical accounts from empty files.
-            found = self._client.list_blobs(name_starts_with=prefix or None, include=["metadata"], **timeouts)
+            found = self._client.list_blobs(
+                name_starts_with=prefix or None, include=["metadata"], raw_response_hook=check_list, **timeouts
+            )
             pages = found.by_page(token or None)
             return list(next(pages)), pages.continuation_token or ""  # type: ignore[attr-defined]  # a PageIterator
 
