@@ -9,9 +9,7 @@ that expire, and plans.
 
 import time
 from array import array
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,6 +23,7 @@ from mountd.errors import MountdError
 from mountd.freeze import FreezeSource, freeze
 from tests.mountd import wire_cases
 from tests.mountd.wire_cases import (
+    DEADLINE_S,
     EIO,
     FREEZES,
     HARMS,
@@ -35,10 +34,10 @@ from tests.mountd.wire_cases import (
     Case,
     Lag,
     Outcome,
-    Place,
     at_once,
     blob_place,
     cases,
+    place_of,
     told,
     web_place,
 )
@@ -50,15 +49,8 @@ from tests.support.waiting import until
 
 pytestmark = [pytest.mark.fuse, pytest.mark.azurite]
 
-DEADLINE_S = 3
 LATEST_S = DEADLINE_S + 2
 ALL = tuple(PHASES)
-
-
-@contextmanager
-def place_of(kind: str, files: list[str], request: pytest.FixtureRequest) -> Iterator[Place]:
-    with web_place(files) if kind == "web" else blob_place(files, request.getfixturevalue("azurite")) as place:
-        yield place
 
 
 @dataclass(slots=True)
