@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mountd.errors import BadInputError, DataChangedError, HostilePathError, NotFoundError, StoreUnreachableError
 from mountd.stores import share_names
-from mountd.stores.azure_blob import check_range
-from mountd.stores.azure_sdk import Timeouts
+from mountd.stores.azure_sdk import MALFORMED, Timeouts, check_range, refuse
 from mountd.stores.base import Buffer, ObjectInfo, Within, changed, normal_etag
 from mountd.stores.local_listing import CONTROL_FOLDER, UNFINISHED, translated
 from mountd.stores.retry import TransientError
@@ -164,11 +163,10 @@ class AzureFilesStore:
         """What checks a download, as `azure_blob` has it; a verified one comes in ranges of 4 MiB at most."""
 
         def check(response: Any) -> None:
+            check_range(response)
             answer = response.http_response
-            if answer.status_code < 300:
-                check_range(response.http_request.headers.get("x-ms-range"), answer.headers)
-                if self._verified and "content-md5" not in answer.headers:
-                    raise BadInputError(f"{self.url}{key}: the service tells no MD5; leave --verify-wire out")
+            if self._verified and answer.status_code < 300 and "content-md5" not in answer.headers:
+                refuse(response, BadInputError(f"{self.url}{key}: the service tells no MD5; leave --verify-wire out"))
 
         return {"validate_content": self._verified, "raw_response_hook": check}
 
@@ -201,7 +199,7 @@ class AzureFilesStore:
             try:
                 return list(next(pages)), pages.continuation_token or ""
             except (AttributeError, TypeError):  # how the SDK says that the XML is of something else
-                raise TransientError("the listing is not well-formed") from None
+                raise TransientError(MALFORMED) from None
 
         try:
             entries, token = self._requests.ask(name, attempt)

@@ -101,6 +101,16 @@ def resolve(credential: Credential | None, account: str) -> Credential:
     return found
 
 
+def refuse_plain_login(credential: Credential | None, url: str, endpoint: str) -> None:
+    """Keep a login's token from a network without TLS.
+
+    Raises:
+        BadInputError: `endpoint`, the service behind `url`, is plain http, and the credential is an identity.
+    """
+    if credential is not None and credential.kind in IDENTITIES and endpoint.startswith("http:"):
+        raise BadInputError(f"{url}: a login goes over https only; use an https address, a key or a SAS token")
+
+
 def connection_fields(connection_string: str) -> dict[str, str]:
     """The fields of a connection string, by their names in lower case."""
     parts = (part.partition("=") for part in connection_string.split(";"))

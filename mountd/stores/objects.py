@@ -131,6 +131,8 @@ class ObjectReader:
             try:
                 return self._get(wanted, within.remaining_s)
             except RangeIgnoredError:
+                if wanted.offset + wanted.size > _WHOLE_LIMIT_BYTES:
+                    return self._get_far(wanted, within)
                 return self._get_whole(wanted, within.remaining_s)
         except DataChangedError as error:
             if not wanted.etag or is_told(error):
@@ -156,9 +158,7 @@ class ObjectReader:
 
     def _get(self, wanted: _Wanted, limit_s: float) -> Buffer:
         end = wanted.offset + wanted.size
-        options: GetOptions = {"range": (wanted.offset, end)}
-        if _may_be_matched(wanted.etag) and not self._is_share:  # file shares refuse conditions
-            options["if_match"] = f'"{wanted.etag}"'
+        options: GetOptions = {"range": (wanted.offset, end), **self._pin(wanted)}
         client = self._clients.within(limit_s)
         with Translated(wanted.name, self._remedy, pinned=bool(wanted.etag)):
             result = obstore.get(client, wanted.key, options=options)
@@ -170,18 +170,30 @@ class ObjectReader:
     def _get_whole(self, wanted: _Wanted, limit_s: float) -> Buffer:
         """Read a file from its start up to the end of the range: for servers that know no ranges."""
         end = wanted.offset + wanted.size
-        if end > _WHOLE_LIMIT_BYTES:
-            limit = f"{_WHOLE_LIMIT_BYTES >> 20} MiB"
-            raise BadInputError(
-                f"{wanted.name}: the server ignores ranges, and the file is above {limit}; copy it first"
-            )
         client = self._clients.within(limit_s)
         with Translated(wanted.name, self._remedy, pinned=bool(wanted.etag)):
-            result = obstore.get(client, wanted.key)
+            result = obstore.get(client, wanted.key, options=self._pin(wanted))
             _check_identity(wanted, result.meta)
             if result.meta["size"] < end:
                 raise _too_short(wanted, result.meta["size"])
             return _exactly(memoryview(_first(result, end))[wanted.offset : end], wanted.size)
+
+    def _pin(self, wanted: _Wanted) -> "GetOptions":
+        """What pins a request; nothing for a file share, which refuses conditions: its answers are compared all the same."""
+        return {} if self._is_share else _pin(wanted.etag)
+
+    def _get_far(self, wanted: _Wanted, within: Deadline) -> Buffer:
+        """Ask again for a range that is too far from the start to read up to: what came may have been some page."""
+        client = self._clients.within(within.remaining_s)
+        with Translated(wanted.name, self._remedy, pinned=bool(wanted.etag)):
+            _check_identity(wanted, obstore.get(client, wanted.key, options=self._pin(wanted)).meta)
+        try:
+            return self._get(wanted, within.remaining_s)
+        except RangeIgnoredError:
+            limit = f"{_WHOLE_LIMIT_BYTES >> 20} MiB"
+            raise BadInputError(
+                f"{wanted.name}: the server ignores ranges, and the file is above {limit}; copy it first"
+            ) from None
 
     def _read_odd(self, key: str, wanted: _Wanted, within: Within) -> Buffer:
         if any(segment in {".", ".."} for segment in wanted.key.split("/")):
@@ -269,9 +281,9 @@ def _has_final_dot(key: str) -> bool:
     return any(segment.endswith(".") for segment in key.split("/"))
 
 
-def _may_be_matched(etag: str) -> bool:
-    """False for what If-Match cannot carry: nothing, weak ETags (they never match) and our own stand-ins."""
-    return bool(etag) and not etag.startswith(("W/", "lm:", "len:"))
+def _pin(etag: str) -> "GetOptions":
+    """The If-Match of a request; without one where it cannot be: nothing, weak ETags (they never match), our stand-ins."""
+    return {"if_match": f'"{etag}"'} if etag and not etag.startswith(("W/", "lm:", "len:")) else {}
 
 
 def identity(wanted: str, meta: "ObjectMeta") -> str:

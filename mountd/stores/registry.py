@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mountd.errors import BadInputError
 from mountd.stores.base import Lister, RangeReader, Writer
+from mountd.stores.credentials import refuse_plain_login
 from mountd.stores.source import Source, as_blobs, file_url, local_path, parse_source, shown
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def _opener(
     """How a reader of the service of `source` is opened."""
 
     def open_store(credential: "Credential | None") -> "TimedReader":
+        refuse_plain_login(credential, source.base_url, source.endpoint)
         if verified and source.kind == "share":
             from mountd.stores import azure_files
 
@@ -182,6 +184,7 @@ def open_writer(url: str, credential: "Credential | None", *, deadline_s: float 
 def _sdk_store(
     source: Source, credential: "Credential | None", deadline_s: float
 ) -> "AzureBlobStore | AzureDataLakeStore | AzureFilesStore":
+    refuse_plain_login(credential, source.base_url, source.endpoint)
     if source.kind == "datalake":
         from mountd.stores import azure_datalake
 

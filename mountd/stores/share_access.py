@@ -3,7 +3,7 @@
 from importlib.util import find_spec
 
 from mountd.errors import AccessDeniedError, BadInputError
-from mountd.stores.credentials import REMEDY, Credential, resolve
+from mountd.stores.credentials import REMEDY, Credential, refuse_plain_login, resolve
 from mountd.stores.source import Source
 
 
@@ -12,7 +12,7 @@ def resolve_for_share(source: Source, credential: Credential | None) -> Credenti
 
     Raises:
         AccessDeniedError: there is no credential, which a share always wants, or it is for another account.
-        BadInputError: the SDK is not installed.
+        BadInputError: the SDK is not installed, or a login would go over plain http.
     """
     if find_spec("azure.storage.fileshare") is None:
         raise BadInputError("file shares need a package more: pip install 'moorage[fileshare]'")
@@ -20,4 +20,5 @@ def resolve_for_share(source: Source, credential: Credential | None) -> Credenti
     if found.kind == "anonymous":
         never = f"{source.base_url}: access denied, a file share is never public, so anonymous does not do"
         raise AccessDeniedError(f"{never}; {REMEDY}")
+    refuse_plain_login(found, source.base_url, source.endpoint)
     return found

@@ -16,6 +16,7 @@ from uuid import uuid4
 
 from mountd.errors import CorruptDataError, DestinationExistsError, MountdError
 from mountd.stores.azure_sdk import exists
+from mountd.stores.base import Within
 from mountd.stores.local_listing import UNFINISHED
 from mountd.stores.share_requests import NoParentError, NotThereError, OtherKindError, ShareRequests
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_CLEANING_S: Final = 5.0
 _RANGE_BYTES: Final = 4 << 20  # the most that the service takes in one request
 
 
@@ -49,7 +51,11 @@ class ShareWriting:
             self._rename(partial, path, (size, digest), overwrite=overwrite)
         except BaseException:
             with suppress(MountdError):
-                self._ask(partial, self._requests.file(partial).delete_file)
+                # Not as long as for what somebody waits for: the store may be what failed.
+                file = self._requests.file(partial)
+                self._requests.ask(
+                    self._url + partial, lambda timeouts: file.delete_file(**timeouts), within=Within(_CLEANING_S)
+                )
             raise
         told = self._stat(path)
         if _identity(told) != (size, digest):

@@ -35,9 +35,9 @@ _ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
 _CONTAINER = re.compile(r"\$root|\$web|\$logs|(?=.{3,63}$)[a-z0-9]+(?:-[a-z0-9]+)*")
 _BLOB_HOST = re.compile(r"([a-z0-9]{3,24})(?:-secondary)?\.(?:z\d+\.)?blob\.[a-z0-9.-]+")
 _LAKE_HOST = re.compile(r"([a-z0-9]{3,24})\.(?:z\d+\.)?dfs\.(?:core|storage|fabric)\.[a-z0-9.-]+")
-_LAKE_FORM = "abfss://FILESYSTEM@ACCOUNT.dfs.core.windows.net/PREFIX/"
 _SHARE = re.compile(r"(?=.{3,63}$)[a-z0-9]+(?:-[a-z0-9]+)*")
 _FILE_HOST = re.compile(r"([a-z0-9]{3,24})\.(?:z\d+\.)?file\.(?:core|storage)\.[a-z0-9.-]+")
+_LAKE_FORM = "abfss://FILESYSTEM@ACCOUNT.dfs.core.windows.net/PREFIX/"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -145,7 +145,7 @@ def _web(parts: SplitResult, scheme: str, port: int | None) -> Source:
         raise BadInputError(f"{_bare(parts)}: names no host")
     address = _address(host, port, scheme)
     endpoint, path = f"{scheme}://{address}", parts.path.lstrip("/")
-    blob, lake, share = _BLOB_HOST.fullmatch(host), _LAKE_HOST.fullmatch(host), _FILE_HOST.fullmatch(host)
+    blob, lake, share = (service.fullmatch(host) for service in (_BLOB_HOST, _LAKE_HOST, _FILE_HOST))
     if (blob or lake or share) and scheme == "http":
         raise BadInputError(f"{_bare(parts)}: use https for Azure; plain http would show the data to the network")
     if blob:
@@ -154,7 +154,7 @@ def _web(parts: SplitResult, scheme: str, port: int | None) -> Source:
         filesystem, _, path = path.partition("/")
         return _lake(f"abfss://{filesystem}@{address}/", endpoint, lake[1], filesystem, path)
     if share:
-        return _share(endpoint, endpoint, share[1], path, parts)
+        return _share(endpoint, endpoint, share[1], path)
     account, _, rest = path.partition("/")
     own = _is_own(host)
     if (own or port is not None) and _ACCOUNT.fullmatch(account) and _CONTAINER.fullmatch(rest.partition("/")[0]):
@@ -185,42 +185,47 @@ def _lake(store_url: str, endpoint: str, account: str, filesystem: str, path: st
     if not _CONTAINER.fullmatch(filesystem):
         rules = "a file system's name has 3 to 63 lower case letters, digits and single '-'"
         raise BadInputError(f"{shown(store_url + path)}: {rules}; check {filesystem[:80]!r}")
-    names = [name for name in unquote(path).split("/") if name]  # a hierarchy has no empty names
-    if {".", ".."} & set(names):
-        raise BadInputError(f"{shown(store_url + path)}: a path with a segment '.' or '..'; name the folder itself")
-    prefix, open_ended = "".join(f"{name}/" for name in names), bool(names) and not path.endswith("/")
+    prefix, open_ended = _below(store_url, path)
     return Source("datalake", store_url, prefix, "", open_ended, endpoint, account, filesystem)
 
 
+def _below(store_url: str, path: str) -> tuple[str, bool]:
+    """As `_folder`, of a store with real directories."""
+    names = [name for name in unquote(path).split("/") if name]  # a hierarchy has no empty names
+    if {".", ".."} & set(names):
+        raise BadInputError(f"{shown(store_url + path)}: a path with a segment '.' or '..'; name the folder itself")
+    return "".join(f"{name}/" for name in names), bool(names) and not path.endswith("/")
+
+
 def _azfile(parts: SplitResult, scheme: str, port: int | None) -> Source:
-    host = (parts.hostname or "").lower()
+    host, web = (parts.hostname or "").lower(), {"azfile": "http", "azfiles": "https"}[scheme]
     if _FILE_HOST.fullmatch(host):
-        return _web(parts, {"azfile": "http", "azfiles": "https"}[scheme], port)
+        return _web(parts, web, port)
     account, _, path = parts.path.lstrip("/").partition("/")
     if not host or not _ACCOUNT.fullmatch(account):
         raise BadInputError(f"{_bare(parts)}: write {scheme}://HOST:PORT/ACCOUNT/SHARE/PREFIX/")
-    web = {"azfile": "http", "azfiles": "https"}[scheme]
-    if web == "http" and port is None and not _is_own(host):
+    known = web == "https" or _is_own(host)
+    if not known and port is None:
+        plain = "azfile is plain http, which would show the data to the network"
+        raise BadInputError(f"{_bare(parts)}: use azfiles; {plain}")
+    # A name's port is kept in any case: it is by its port that the name is known for an emulator's.
+    address = f"{_address(host, port, web) if known else f'{host}:{port}'}/{account}"
+    return _share(f"{scheme}://{address}", f"{web}://{address}", account, path)
+
+
+def _share(named: str, endpoint: str, account: str, path: str) -> Source:
+    share, _, rest = path.partition("/")
+    if not _SHARE.fullmatch(share):
         raise BadInputError(
-            f"{_bare(parts)}: use azfiles; azfile is plain http, which would show the data to the network"
+            f"{shown(f'{named}/{path}')}: names no share; write https://ACCOUNT.file.core.windows.net/SHARE/"
         )
-    address = f"{_address(host, port, web)}/{account}"
-    return _share(f"{scheme}://{address}", f"{web}://{address}", account, path, parts)
+    prefix, open_ended = _below(f"{named}/{share}/", rest)
+    return Source("share", f"{named}/{share}/", prefix, "", open_ended, endpoint, account, share)
 
 
 def _address(host: str, port: int | None, web: str) -> str:
     literal = f"[{host}]" if ":" in host else host
     return literal if port in {None, _DEFAULT_PORTS[web]} else f"{literal}:{port}"
-
-
-def _share(named: str, endpoint: str, account: str, path: str, parts: SplitResult) -> Source:
-    share, _, rest = path.partition("/")
-    if not _SHARE.fullmatch(share):
-        raise BadInputError(f"{_bare(parts)}: names no share; write https://ACCOUNT.file.core.windows.net/SHARE/")
-    names = [name for name in unquote(rest).split("/") if name]  # a share has no empty names
-    prefix = "".join(f"{name}/" for name in names)
-    open_ended = bool(names) and not rest.endswith("/")
-    return Source("share", f"{named}/{share}/", prefix, "", open_ended, endpoint, account, share)
 
 
 def _blob(endpoint: str, account: str, path: str, parts: SplitResult) -> Source:

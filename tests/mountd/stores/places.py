@@ -104,13 +104,12 @@ class _DataLake(Place):
 
 class _Share(Place):
     server: FileShares
-    share: str
 
     def put(self, key: str, data: bytes) -> None:
-        self.server.put(self.share, "Pre fix/" + key, data)
+        self.server.put("share-1", "Pre fix/" + key, data)
 
     def remove(self, key: str) -> None:
-        self.server.remove(self.share, "Pre fix/" + key)
+        self.server.remove("share-1", "Pre fix/" + key)
 
 
 class _Https(Place):
@@ -189,15 +188,15 @@ def _share(request: pytest.FixtureRequest) -> Iterator[Place]:
             odd_names=("dot./x", "two..", "&lt;", "nbsp\xa0", "\ufffe"),
             refused_names=("q?x=1", "'\"", "a&b;c,d:e@f$g!"),
         )
-        place.server, place.share = server, "share-1"
+        place.server = server
         yield place
 
 
 PLACES = {
-    "share": _share,
     "local": _local,
     "memory": _memory,
     "azurite": _azurite,
     "datalake": _datalake,
+    "share": _share,
     "https": _https,
 }

@@ -57,6 +57,7 @@ def test_a_page_that_fails_is_asked_for_again_by_itself(
         azurite.put(container, str(number), b"x")
     store, calls = open_store(azurite, container), list[int]()
     original: Any = store._client.list_blobs
+    level: Any = store._client.walk_blobs
 
     def failing(**options: Any) -> Any:
         calls.append(1)
@@ -65,6 +66,7 @@ def test_a_page_that_fails_is_asked_for_again_by_itself(
         return original(results_per_page=2, **options)
 
     monkeypatch.setattr(store._client, "list_blobs", failing)
+    monkeypatch.setattr(store._client, "walk_blobs", lambda **options: level(results_per_page=2, **options))
     assert [info.key for info in store.list()] == ["0", "1", "2", "3"]
     assert len(calls) == 4
 

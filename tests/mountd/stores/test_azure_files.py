@@ -4,8 +4,13 @@ import logging
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import requests
+from azure.core.credentials import AccessToken
+from azure.core.pipeline.transport import RequestsTransport
 
 from mountd.dataset.manifest import Manifest
 from mountd.errors import (
@@ -16,7 +21,7 @@ from mountd.errors import (
     StoreUnreachableError,
 )
 from mountd.freeze import freeze_source
-from mountd.stores import objects, registry
+from mountd.stores import objects, registry, share_access, share_requests
 from mountd.stores.base import ObjectInfo
 from mountd.stores.credentials import Credential
 from tests.mountd.stores.file_shares import OWN, behind, fill, keys, open_store, proxy, sas, server
@@ -26,6 +31,8 @@ from tests.support.fileshare_server import FileShares
 from tests.support.wire_faults import Answer, Fault, flip, page, refusal, reset
 
 __all__ = ["proxy", "server"]  # fixtures
+
+LOGIN = Credential("azure_default")
 
 
 class TestListing:
@@ -175,9 +182,27 @@ class TestReading:
         server.rights.tokens.add("t0ken")
         token = {"token": "t0ken", "expires_at": datetime.now(UTC) + timedelta(hours=1)}
         monkeypatch.setattr(objects, "_token_provider", lambda *_: lambda: token)
-        source = registry.parse_source(server.url("share"))
-        reader = objects.open_blob(source, Credential("azure_default"), deadline_s=20)
+        monkeypatch.setattr(share_access, "refuse_plain_login", lambda *_: None)
+        reader = objects.open_blob(registry.parse_source(server.url("share")), LOGIN, deadline_s=20)
         assert bytes(reader.read("file", 0, 4, "")) == b"file"
+
+    def test_the_sdk_sends_the_intent_too(self, server: FileShares, monkeypatch: pytest.MonkeyPatch) -> None:
+        server.rights.tokens.add("t0ken")
+        server.rights.accepts = {"bearer"}
+        login = SimpleNamespace(get_token=lambda *_, **__: AccessToken("t0ken", 2**33))
+        monkeypatch.setattr(share_requests, "sdk_credential", lambda *_: login)
+        monkeypatch.setattr(share_requests, "transport", _without_tls)
+        store = open_store(server.url("share").replace("azfile:", "azfiles:"), LOGIN)
+        store.write("d/file.", b"by a token")
+        assert keys(store) == ["d/file."]
+        assert bytes(store.read("d/file.", 0, 10, "")) == b"by a token"
+        store.delete("d/file.")
+        assert server.files("share") == []
+
+    def test_a_token_never_goes_over_plain_http(self, server: FileShares) -> None:
+        for opened in (registry.open_reader, registry.open_lister, registry.open_writer):
+            with pytest.raises(BadInputError, match="a login goes over https only"):
+                opened(server.url("share"), LOGIN)
 
     def test_a_sas_token_works_and_reaches_no_log(
         self, server: FileShares, caplog: pytest.LogCaptureFixture, tmp_path: Path
@@ -193,6 +218,20 @@ class TestReading:
         assert keys(store) == ["file", "file.", "new/big"]
         store.delete("new/big")
         assert "sig=" + credential.secret.partition("sig=")[2] not in caplog.text
+
+
+class _Plain(requests.adapters.HTTPAdapter):
+    """Says https to the SDK, which gives a token to nobody else, and http to the server."""
+
+    def send(self, request: requests.PreparedRequest, *arguments: Any, **options: Any) -> requests.Response:
+        request.url = str(request.url).replace("https:", "http:")
+        return super().send(request, *arguments, **options)
+
+
+def _without_tls() -> RequestsTransport:
+    session = requests.Session()
+    session.mount("https://", _Plain())
+    return RequestsTransport(session=session, session_owner=True)
 
 
 def _without(answer: Answer, header: str) -> dict[str, str]:

@@ -119,6 +119,19 @@ def test_threads_that_need_a_token_at_once_ask_for_one(certificate: Certificate)
         assert (len(tokens), len(server.asked)) == (1, 1)
 
 
+def test_a_token_never_goes_over_plain_http(certificate: Certificate) -> None:
+    with entra(certificate) as (server, robot):
+        for url in (
+            "http://127.0.0.1:9/acct/cont/",
+            "abfs://cont@127.0.0.1:9/acct/",
+            "azfile://127.0.0.1:9/acct/cont/",
+        ):
+            for opened in (registry.open_reader, registry.open_lister, registry.open_writer):
+                with pytest.raises(BadInputError, match="a login goes over https only"):
+                    opened(url, robot)
+        assert not server.asked
+
+
 def test_nobody_who_gives_tokens_is_a_store_out_of_reach() -> None:
     told = {"tenant_id": TENANT, "client_id": CLIENT, "client_secret": SECRET, "authority_url": "https://localhost:9"}
     with pytest.raises(StoreUnreachableError, match="whoever gives tokens does not answer; check the network"):
