@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from mountd.errors import BadInputError
+from runtime.catalog import Made
 from runtime.catalog import check_name as check_dataset_name
 from runtime.consumption import check_name
 from runtime.errors import AlreadyRegisteredError, UserErrorException
@@ -217,6 +218,7 @@ def register_output(workspace: WorkspaceFolder, spec: OutputSpec, run_id: str) -
             description=spec.description,
             tags=spec.tags,
             create_new_version=True,
+            made=Made(run_id, spec.name),
         )
     except AlreadyRegisteredError as same:  # an attempt before this one came as far as the catalog
         return f"{same.name}@{same.version}"

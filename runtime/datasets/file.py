@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runtime import datastores
-from runtime.catalog import DatasetRecord, check_name, open_catalog
+from runtime.catalog import DatasetRecord, Made, check_name, open_catalog
 from runtime.datasets.paths import DatasetPath, Place, arrange, locate
 from runtime.errors import DatasetValidationError, UserErrorException
 from runtime.workspace import WorkspaceFolder
@@ -118,8 +118,12 @@ def register(
     tags: Mapping[str, str] | None = None,
     create_new_version: bool = False,
     progress: Progress | None = None,
+    made: Made | None = None,
 ) -> DatasetRecord:
-    """Freeze `definition` and give it a name; errors as `freeze_definition` and `Catalog.register`."""
+    """Freeze `definition` and give it a name, `made` by a run's output or by nobody.
+
+    Errors as `freeze_definition` and `Catalog.register`.
+    """
     check_name(name)
     frozen = freeze_definition(workspace, definition, progress)
     with open_catalog(workspace) as catalog:
@@ -131,7 +135,8 @@ def register(
             frozen.size_bytes,
             description,
             tags,
-            create_new_version,
+            create_new_version=create_new_version,
+            made=made,
         )
 
 
