@@ -19,6 +19,7 @@ INSTALLED := .venv/.installed
 TOOLS := .venv/.tools
 LIBFUSE := .venv/.libfuse
 BENCH := .venv/.bench
+POSTGRES := .venv/.postgres
 BENCH_ARGS ?=
 AZURITE := .venv/azurite/.installed-$(AZURITE_VERSION)
 
@@ -28,7 +29,8 @@ REQUIRE_FUSE := $(shell [ -r /dev/fuse ] && [ -w /dev/fuse ] && echo MOORAGE_REQ
 # All that the goals need of the machine, so that one line names all that is missing.
 NEEDS := python fuse $(if $(filter setup lint test test-full bench,$(MAKECMDGOALS)),libfuse) \
 	$(if $(filter setup test test-full,$(MAKECMDGOALS)),tests node) \
-	$(if $(filter azurite,$(STORE)),node) $(if $(filter bench,$(MAKECMDGOALS)),bench)
+	$(if $(filter azurite,$(STORE)),node) $(if $(filter bench,$(MAKECMDGOALS)),bench) \
+	$(if $(filter test-full,$(MAKECMDGOALS)),postgres)
 
 help: ## list the targets
 	awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,7 +53,7 @@ test: lint $(AZURITE) $(TOOLS) ## lint, and all tests but the long ones
 	echo "test: pytest"
 	$(REQUIRE_FUSE) $(BIN)/pytest -q -m "not full"
 
-test-full: $(INSTALLED) $(LIBFUSE) $(AZURITE) $(TOOLS) $(BENCH) ## the long tests
+test-full: $(INSTALLED) $(LIBFUSE) $(AZURITE) $(TOOLS) $(BENCH) $(POSTGRES) ## the long tests
 	echo "test-full: pytest"
 	$(REQUIRE_FUSE) $(BIN)/pytest -q -m full
 
@@ -89,6 +91,10 @@ $(BENCH): pyproject.toml .ci/system-packages | $(INSTALLED)
 	.ci/system-packages bench
 	echo "setup: pip install -e '.[bench]'"
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-input -e '.[bench]' </dev/null
+	touch $@
+
+$(POSTGRES): .ci/system-packages | $(INSTALLED)
+	.ci/system-packages postgres
 	touch $@
 
 $(AZURITE): | $(INSTALLED)

@@ -1,0 +1,57 @@
+"""Many processes at once: one of them makes or migrates the catalog, and every registration gets a version of its own."""
+
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+
+from runtime.catalog import open_catalog
+from runtime.workspace import WorkspaceFolder
+from tests.runtime.catalog.catalogs import digest
+
+_PROCESSES = 16
+# What is large is imported before the start, so that all come at one moment to a catalog that none of them has made.
+_REGISTER = """
+import sys
+from pathlib import Path
+import alembic.command, psycopg
+from runtime.catalog import open_catalog, sql  # sql: SQLAlchemy too
+from runtime.workspace import WorkspaceFolder
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(int(sys.argv[3])):
+    with open_catalog(WorkspaceFolder(Path(sys.argv[1]))) as catalog:
+        print(catalog.register("digits", "{}", f"{sys.argv[2]}-{number}", 1, 1, create_new_version=True).version)
+"""
+
+
+@pytest.mark.parametrize("times", [1, pytest.param(10, marks=pytest.mark.full)])
+def test_sixteen_processes_that_register_at_once_get_sixteen_versions(workspace: WorkspaceFolder, times: int) -> None:
+    if times > 1:  # else the sixteen make the tables too
+        with open_catalog(workspace) as catalog:
+            catalog.register("digits", "{}", digest(1), 1, 1)
+    others = [
+        subprocess.Popen(
+            [sys.executable, "-c", _REGISTER, str(workspace.path), str(number), str(times)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(_PROCESSES)
+    ]
+    for other in others:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "ready\n"
+    for other in others:
+        assert other.stdin is not None
+        other.stdin.write("go\n")
+        other.stdin.flush()
+    given = [int(line) for other in others for line in other.communicate(timeout=100)[0].split()]
+    assert [other.returncode for other in others] == [0] * _PROCESSES
+    first = 2 if times > 1 else 1
+    assert sorted(given) == list(range(first, first + _PROCESSES * times))
+    with open_catalog(workspace) as catalog:
+        there = catalog.versions("digits")
+    assert [each.version for each in there] == list(range(1, first + _PROCESSES * times))
+    assert max(Counter(each.digest for each in there).values()) == 1
