@@ -9,6 +9,7 @@ never holds a password: libpq finds it in ~/.pgpass or PGPASSWORD, and no error 
 """
 
 import contextlib
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -63,8 +64,8 @@ class Database:
 
     @contextlib.contextmanager
     def making(self) -> Iterator[None]:
-        """Around the first transaction of a new SQLite file: alone, between processes, with WAL mode switched on."""
-        if self._file is None:
+        """Around the transaction that makes the tables: an SQLite file gets its WAL mode first, by one process alone."""
+        if self._file is None or self._journal_mode("") == "wal":
             yield
             return
         with contextlib.ExitStack() as stack:
@@ -73,12 +74,19 @@ class Database:
                 stack.enter_context(locked(self._file.with_name(f".{self._file.name}.lock")))
             except OSError as error:
                 raise refused(error, self.where) from None
-            try:
-                with self._engine.connect() as connection:
-                    connection.connection.cursor().execute("PRAGMA journal_mode = WAL")
-            except SQLAlchemyError as error:
-                raise translated(error, self.where) from None
+            self._journal_mode(" = WAL")
             yield
+
+    def _journal_mode(self, wanted: str) -> str:
+        try:
+            with self._engine.connect() as connection:
+                cursor = connection.connection.cursor()
+                cursor.execute(f"PRAGMA journal_mode{wanted}")
+                return str(cursor.fetchone()[0])  # type: ignore[index] # SQLite always answers this one
+        except sqlite3.Error as error:
+            raise translated(sa.exc.DatabaseError(None, None, error), self.where) from None
+        except SQLAlchemyError as error:
+            raise translated(error, self.where) from None
 
 
 def _parsed(url: str, folder: Path) -> sa.URL:

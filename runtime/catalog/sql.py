@@ -141,6 +141,8 @@ class Catalog:
     ) -> DatasetRecord:
         """Replace the description of a version, and its tags by what `tags` makes of them; None leaves a thing as it is.
 
+        `tags` is a pure function: it is called inside the transaction, so that no other process's tags are lost.
+
         Raises:
             UnknownNameError: there is no such id.
             UserErrorException: a text that cannot be kept, or `tags` raised it; nothing was changed.
