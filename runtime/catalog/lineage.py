@@ -54,6 +54,8 @@ def lineage_of(connection: sa.Connection, record: DatasetRecord, most: int) -> L
 
 def ids_of_run(connection: sa.Connection, run_id: str) -> set[str]:
     """The ids of the versions that a run made or read."""
+    if not run_id.isprintable():  # no run is called so, and no database takes it
+        return set()
     both = sa.union(
         sa.select(made.c.version_id).where(made.c.run_id == run_id),
         sa.select(reads.c.version_id).where(reads.c.run_id == run_id),

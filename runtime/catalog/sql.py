@@ -15,6 +15,7 @@ from runtime.errors import AlreadyRegisteredError, UnknownNameError, UserErrorEx
 from runtime.workspace import WorkspaceFolder
 
 _LATEST = "latest"
+_MAX_VERSION = 2**31 - 1  # what a column of integers holds everywhere
 _MOST_READINGS = 1000  # of a version, in one answer
 
 
@@ -82,7 +83,7 @@ class Catalog:
             UnknownNameError: there is no such dataset or version; says what there is, or what became of it.
             UserErrorException: `version` is neither a number nor 'latest'.
         """
-        wanted = _number(name, version)
+        wanted = _number(_asked(name), version)
         query = versions.select().where(versions.c.name == name).order_by(versions.c.version.desc()).limit(1)
         if wanted is not None:
             query = query.where(versions.c.version == wanted)
@@ -157,7 +158,7 @@ class Catalog:
         """Call all versions of `name` `new_name`; return how many. Errors as `naming.rename` and `check_name`."""
         check_name(new_name)
         with self._database.transaction(write=True) as connection:
-            return naming.rename(connection, name, new_name)
+            return naming.rename(connection, _asked(name), new_name)
 
     def unregister(self, name: str, version: int | str | None = None) -> int:
         """Take the name from `version`, or from all versions; return from how many. Ids and lineage stay.
@@ -166,7 +167,7 @@ class Catalog:
             UnknownNameError: there is no such dataset or version.
         """
         with self._database.transaction(write=True) as connection:
-            return naming.unregister(connection, name, None if version is None else _number(name, version))
+            return naming.unregister(connection, _asked(name), None if version is None else _number(name, version))
 
     def put_run(self, run: RunFacts, inputs: Sequence[Read]) -> None:
         """Write down a run and what it reads, in place of what was told of it before."""
@@ -183,7 +184,8 @@ class Catalog:
         self._database.close()
 
     def _by_id(self, connection: sa.Connection, identifier: str) -> DatasetRecord:
-        row = connection.execute(versions.select().where(versions.c.id == identifier)).mappings().first()
+        query = versions.select().where(versions.c.id == identifier)
+        row = connection.execute(query).mappings().first() if identifier.isprintable() else None
         if row is None:
             raise UnknownNameError(
                 f"no dataset with the id {identifier!r} in {self._database.where}; `moorage dataset list` shows all"
@@ -203,11 +205,22 @@ def _has_tag(record: DatasetRecord, key: str, value: str | None) -> bool:
     return key in record.tags and value in {None, record.tags[key]}
 
 
+def _asked(name: str) -> str:
+    """`name`, if a dataset may be called so: other texts are no dataset, and may be such that no database takes them."""
+    try:
+        return check_name(name)
+    except UserErrorException as error:
+        raise UnknownNameError(str(error)) from None
+
+
 def _number(name: str, version: int | str) -> int | None:
     """The version asked for, None for the latest one."""
     if version == _LATEST:
         return None
     try:
-        return int(version)
+        number = int(version)
     except (TypeError, ValueError):
-        raise UserErrorException(f"{version!r} is no version of dataset '{name}'; give a number or 'latest'") from None
+        number = -1
+    if not 0 <= number <= _MAX_VERSION:
+        raise UserErrorException(f"{version!r} is no version of dataset '{name}'; give a number or 'latest'")
+    return number

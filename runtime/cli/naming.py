@@ -200,7 +200,6 @@ def _told(workspace: "WorkspaceFolder", link: "RunLink") -> str:
 
 def _status(workspace: "WorkspaceFolder", link: "RunLink") -> str:
     """The run's own word where it is one of this workspace, else what the catalog was told."""
-    from runtime.errors import UnknownNameError
     from runtime.job import runs
 
     told = link.run.status if link.run else "unknown"
@@ -208,7 +207,7 @@ def _status(workspace: "WorkspaceFolder", link: "RunLink") -> str:
         return told
     try:
         return runs.status_of(runs.read(workspace, link.run_id))
-    except UnknownNameError:
+    except UserErrorException:  # of another workspace, or a record that is damaged
         return told
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from runtime import datastores
 from runtime.catalog import DatasetRecord, Made, check_name, open_catalog
+from runtime.catalog.rows import checked_description, checked_tags
 from runtime.datasets.paths import DatasetPath, Place, arrange, locate
 from runtime.errors import DatasetValidationError, UserErrorException
 from runtime.workspace import WorkspaceFolder
@@ -125,6 +126,8 @@ def register(
     Errors as `freeze_definition` and `Catalog.register`.
     """
     check_name(name)
+    checked_description(description or "")  # now, and not after a listing of an hour
+    checked_tags(tags or {})
     frozen = freeze_definition(workspace, definition, progress)
     with open_catalog(workspace) as catalog:
         return catalog.register(

@@ -23,9 +23,10 @@ def clean(workspace: WorkspaceFolder, say: Callable[[str], None]) -> None:
     left = [record for record in runs.read_all(workspace) if record.is_left_behind()]
     ended = {record.run_id: len(processes.end_marked(f"{RUN_ID}={record.run_id}", _GRACE_S)) for record in left}
     _sweep(say)
+    catalog_hears = True  # one that does not answer is waited for once, not for every run
     for record in left:
         marked = _mark(workspace, record, ended[record.run_id])
-        lineage.tell(workspace, marked, say)
+        catalog_hears = catalog_hears and lineage.tell(workspace, marked, say)
         say(f"cleaned up behind run '{record.run_id}', whose launcher died; {ended[record.run_id]} processes ended")
 
 

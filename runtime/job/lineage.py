@@ -26,15 +26,16 @@ _SECRET_NAME = re.compile(
 )
 
 
-def tell(workspace: WorkspaceFolder, record: RunRecord, say: Callable[[str], None]) -> None:
-    """Write the run into the catalog, in place of what it was told before; `say` hears why that was not possible."""
+def tell(workspace: WorkspaceFolder, record: RunRecord, say: Callable[[str], None]) -> bool:
+    """Write the run into the catalog, in place of what it was told before; False, and `say` hears why, if it refuses."""
     from runtime.catalog import Read, RunFacts, open_catalog
 
     run = RunFacts(
         record.run_id,
         record.spec.experiment,
         record.status,
-        f"{socket.gethostname()}:{workspace.path}",
+        # A path may hold bytes that are no UTF-8, which no database keeps.
+        f"{socket.gethostname()}:{workspace.path}".encode("utf-8", "backslashreplace").decode(),
         record.created,
         record.started,
         record.ended,
@@ -47,6 +48,8 @@ def tell(workspace: WorkspaceFolder, record: RunRecord, say: Callable[[str], Non
             catalog.put_run(run, inputs)
     except (MountdError, AzureMLException, OSError) as error:
         say(f"the catalog is not told of this run, which is complete without: {error}")
+        return False
+    return True
 
 
 def without_secrets(command: Sequence[str], environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.full)])
 def workspace(tmp_path: Path, request: pytest.FixtureRequest) -> WorkspaceFolder:
-    """A workspace whose catalog is not made yet: a file, or an empty database."""
+    """A workspace whose catalog is not made yet: a file, or an empty schema of a server."""
     if request.param == "sqlite":
         return init(tmp_path / ".moorage")
     server: Postgres = request.getfixturevalue("postgres")
-    return init(tmp_path / ".moorage", server.url(server.make_database()))
+    return init(tmp_path / ".moorage", server.make_place())

@@ -11,49 +11,51 @@ from runtime.workspace import WorkspaceFolder
 from tests.runtime.catalog.catalogs import digest, execute
 
 _PROCESSES = 16
-# What is large is imported before the start, so that all come at one moment to a catalog that none of them has made.
+# One process imports what is large and forks sixteen, which come at one moment to a catalog that none of them has made: the
+# pipe ends when the last of them has closed its end.
 _REGISTER = """
-import sys
+import os, sys, traceback
 from pathlib import Path
 import alembic.command, psycopg
 from runtime.catalog import open_catalog, sql  # sql: SQLAlchemy too
 from runtime.workspace import WorkspaceFolder
-print("ready", flush=True)
-sys.stdin.readline()
-for number in range(int(sys.argv[3])):
-    with open_catalog(WorkspaceFolder(Path(sys.argv[1]))) as catalog:
-        print(catalog.register("digits", "{}", f"{sys.argv[2]}-{number}", 1, 1, create_new_version=True).version)
+
+def register(name):
+    for number in range(int(sys.argv[3])):
+        with open_catalog(WorkspaceFolder(Path(sys.argv[1]))) as catalog:
+            version = catalog.register("digits", "{}", f"{name}-{number}", 1, 1, create_new_version=True).version
+        os.write(1, f"{version}\\n".encode())
+
+gate, opener = os.pipe()
+children = []
+for name in range(int(sys.argv[2])):
+    if (pid := os.fork()) == 0:
+        code = 1
+        try:
+            os.close(opener)
+            os.read(gate, 1)
+            register(name)
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    children.append(pid)
+os.close(opener)
+sys.exit(any([os.waitpid(pid, 0)[1] for pid in children]))
 """
 
 
 @pytest.mark.parametrize("times", [1, pytest.param(10, marks=pytest.mark.full)])
 def test_sixteen_processes_that_register_at_once_get_sixteen_versions(workspace: WorkspaceFolder, times: int) -> None:
-    if times > 1:  # else the sixteen make the tables too
-        with open_catalog(workspace) as catalog:
-            catalog.register("digits", "{}", digest(1), 1, 1)
-    others = [
-        subprocess.Popen(
-            [sys.executable, "-c", _REGISTER, str(workspace.path), str(number), str(times)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for number in range(_PROCESSES)
-    ]
-    for other in others:
-        assert other.stdout is not None
-        assert other.stdout.readline() == "ready\n"
-    for other in others:
-        assert other.stdin is not None
-        other.stdin.write("go\n")
-        other.stdin.flush()
-    given = [int(line) for other in others for line in other.communicate(timeout=100)[0].split()]
-    assert [other.returncode for other in others] == [0] * _PROCESSES
-    first = 2 if times > 1 else 1
-    assert sorted(given) == list(range(first, first + _PROCESSES * times))
+    command = [sys.executable, "-c", _REGISTER, str(workspace.path), str(_PROCESSES), str(times)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    wanted = list(range(1, _PROCESSES * times + 1))
+    assert sorted(map(int, done.stdout.split())) == wanted
     with open_catalog(workspace) as catalog:
         there = catalog.versions("digits")
-    assert [each.version for each in there] == list(range(1, first + _PROCESSES * times))
+    assert [each.version for each in there] == wanted
     assert max(Counter(each.digest for each in there).values()) == 1
 
 

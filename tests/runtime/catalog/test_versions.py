@@ -54,8 +54,16 @@ def test_unknown_names_versions_and_ids_say_what_there_is(workspace: WorkspaceFo
             catalog.get("digits", 7)
         with pytest.raises(UnknownNameError, match="no dataset with the id"):
             catalog.get_by_id("nothing")
-        with pytest.raises(UserErrorException, match="'two' is no version"):
-            catalog.get("digits", "two")
+        for version in ("two", "", -1, 10**20, "99999999999"):
+            with pytest.raises(UserErrorException, match=f"{version!r} is no version"):
+                catalog.get("digits", version)
+        for name in ("\udcff", "a\0b", "a:b", "x" * 300):
+            for ask in (catalog.get, catalog.unregister, lambda name: catalog.rename(name, "x")):
+                with pytest.raises(UnknownNameError, match="is no name for a dataset"):
+                    ask(name)
+            assert list(catalog.list(run_id=name)) == []
+        with pytest.raises(UnknownNameError, match="no dataset with the id"):
+            catalog.get_by_id("\udcff")
 
 
 def test_an_unnamed_dataset_is_saved_once_and_listed_never(workspace: WorkspaceFolder) -> None:

@@ -147,6 +147,8 @@ def test_names_and_tags_change_and_the_list_goes_by_them(ready: Shell) -> None:
         (3, ["dataset", "register", "x", "data/w?"], "only '*'"),
         (3, ["dataset", "register", "a:b", "data/wd"], "no name for a dataset"),
         (3, ["dataset", "register", "x", "data/wd", "--tag", "k"], "write KEY=VALUE"),
+        (3, ["dataset", "register", "x", "data/nowhere", "--description", "\udcff"], "the description holds bytes"),
+        (4, ["dataset", "show", "\udcff"], "no name for a dataset"),
         (3, ["dataset", "tag", "wd"], "nothing to change; write KEY=VALUE"),
         (3, ["dataset", "tag", "wd", "k"], "write KEY=VALUE"),
         (3, ["dataset", "tag", "wd", "k=v", "--remove", "x"], "wd has no tag 'x'; it has: none"),
