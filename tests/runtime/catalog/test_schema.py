@@ -2,8 +2,11 @@
 
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -37,8 +40,6 @@ _TABLES = {"catalog_format", "catalog_revision", "datasets", "made", "numbers", 
 
 
 def table_names(workspace: WorkspaceFolder) -> set[str]:
-    import sqlalchemy as sa
-
     database = Database(workspace.identity().catalog, workspace.catalog_path)
     with database.transaction() as connection:
         return set(sa.inspect(connection).get_table_names())
@@ -119,4 +120,33 @@ def test_a_migration_that_is_killed_leaves_what_was_there(workspace: WorkspaceFo
     assert table_names(workspace) == there
     with open_catalog(workspace) as catalog:
         assert len(catalog.versions("digits")) == (2 if before else 0)
+    assert table_names(workspace) == _TABLES
+
+
+def test_whoever_comes_during_a_migration_waits_for_it(
+    workspace: WorkspaceFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found_none = threading.Event()
+    original = schema._revision
+
+    def revision(connection: sa.Connection, database: Database) -> str | None:
+        found = original(connection, database)
+        found_none.set()
+        return found
+
+    monkeypatch.setattr(schema, "_revision", revision)
+    command = [sys.executable, "-c", _MIGRATE_AND_STOP, str(workspace.path)]
+    with (
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process,
+        ThreadPoolExecutor() as pool,
+    ):
+        assert process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout.readline() == "migrating\n"
+        opened = pool.submit(open_catalog, workspace)
+        assert found_none.wait(20)
+        process.stdin.close()  # and now it goes on
+        with opened.result(60) as catalog:
+            assert list(catalog.list()) == []
+        assert process.wait(60) == 0
     assert table_names(workspace) == _TABLES
