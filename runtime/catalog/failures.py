@@ -14,6 +14,7 @@ from runtime.errors import UserErrorException
 BUSY_TIMEOUT_S = 30
 _BUSY = f"another process has held it for {BUSY_TIMEOUT_S} s; end that process, or try again later"
 _DAMAGED = "restore it from a copy, or move it away and register the datasets again"
+_MISFIT = "it is not what it was a moment ago; see whether somebody has replaced it, and try again"
 _SQLITE: dict[str, tuple[type[MountdError | UserErrorException], str]] = {
     "SQLITE_BUSY": (UserErrorException, f"{_BUSY} (fuser shows who)"),
     "SQLITE_READONLY": (
@@ -25,6 +26,7 @@ _SQLITE: dict[str, tuple[type[MountdError | UserErrorException], str]] = {
     "SQLITE_AUTH": (AccessDeniedError, "the file and its folder must be writable; see their rights"),
     "SQLITE_FULL": (UserErrorException, "make room on its disk, and try again"),
     "SQLITE_IOERR": (UserErrorException, "its disk refuses; see whether it is full or failing"),
+    "SQLITE_CONSTRAINT": (UserErrorException, _MISFIT),
     "SQLITE_NOTADB": (UserErrorException, _DAMAGED),
     "SQLITE_CORRUPT": (UserErrorException, _DAMAGED),
 }
@@ -33,6 +35,8 @@ _CREATE = "make it with createdb, or mend 'catalog' in workspace.toml"
 _GRANT = "have its owner grant this user the right to use and make tables there"
 _OTHERS_TABLES = "it holds tables of something else; give the catalog a database, or a schema, of its own"
 _SQLSTATES: dict[str, tuple[type[MountdError | UserErrorException], str]] = {
+    "23503": (UserErrorException, _MISFIT),
+    "23505": (UserErrorException, _MISFIT),
     "28000": (AccessDeniedError, _PASSWORD),
     "28P01": (AccessDeniedError, _PASSWORD),
     "3D000": (UserErrorException, _CREATE),

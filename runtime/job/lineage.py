@@ -49,6 +49,9 @@ def tell(workspace: WorkspaceFolder, record: RunRecord, say: Callable[[str], Non
     except (MountdError, AzureMLException, OSError) as error:
         say(f"the catalog is not told of this run, which is complete without: {error}")
         return False
+    except Exception as error:  # noqa: BLE001 # a defect of ours must not cost a job that is over its outputs
+        say(f"the catalog is not told of this run, by a defect in Moorage ({type(error).__name__}: {error})")
+        return False
     return True
 
 

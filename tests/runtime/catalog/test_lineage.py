@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from runtime.catalog import Made, Read, lineage, open_catalog
-from runtime.errors import AlreadyRegisteredError, UnknownNameError
+from runtime.errors import AlreadyRegisteredError, UnknownNameError, UserErrorException
 from runtime.workspace import WorkspaceFolder, init
 from tests.runtime.catalog.catalogs import digest, run_facts
 
@@ -40,6 +40,16 @@ def test_the_run_that_made_a_version_may_be_unknown(workspace: WorkspaceFolder) 
         model = catalog.register("model", "{}", digest(1), 1, 1, made=Made("train_1", "out"))
         (maker,) = catalog.lineage(model).made_by
         assert (maker.run_id, maker.name, maker.run) == ("train_1", "out", None)
+
+
+def test_a_run_that_reads_what_is_not_in_this_catalog_is_refused_whole(workspace: WorkspaceFolder) -> None:
+    with open_catalog(workspace) as catalog:
+        known = catalog.register("images", "{}", digest(1), 1, 1)
+        with pytest.raises(UserErrorException, match="see whether somebody has replaced it"):
+            catalog.put_run(run_facts(1), [Read("a", known.id, "mount"), Read("b", "elsewhere", "mount")])
+        assert catalog.lineage(known).read_count == 0
+        catalog.put_run(run_facts(1), [Read("a", known.id, "mount")])
+        assert catalog.lineage(known).read_count == 1
 
 
 def test_an_output_that_is_registered_again_made_the_version_that_it_is(workspace: WorkspaceFolder) -> None:

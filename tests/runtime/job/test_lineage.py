@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from runtime.job import runs
-from runtime.job.lineage import without_secrets
+from runtime.job.lineage import tell, without_secrets
+from runtime.job.spec import JobSpec, new_run_id
 from runtime.workspace import WorkspaceFolder, init
 from tests.runtime.job.jobs import make_workspace, moorage, only_run, register_folder, start
 from tests.support.postgres import Postgres
@@ -84,6 +85,18 @@ def test_a_catalog_that_is_lost_meanwhile_costs_a_line_and_not_the_job(tmp_path:
     said = [line for line in done.stderr.splitlines() if "catalog" in line]
     assert len(said) == 1, done.stderr
     assert "the catalog is not told of this run" in said[0]
+
+
+def test_a_defect_in_telling_costs_a_line_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("one")
+
+    workspace = make_workspace(tmp_path)
+    monkeypatch.setattr("runtime.catalog.sql.Catalog.put_run", fail)
+    record = runs.create(workspace, JobSpec(new_run_id(), "job", ("true",), str(tmp_path)))
+    said: list[str] = []
+    assert not tell(workspace, record, said.append)
+    assert said == ["the catalog is not told of this run, by a defect in Moorage (ZeroDivisionError: one)"]
 
 
 @pytest.mark.full
