@@ -10,7 +10,6 @@ never visible; messages are made of statuses and service codes only, because the
 
 import hashlib
 import os
-import re
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -34,8 +33,10 @@ from mountd.errors import (
 from mountd.stores.azure_sdk import (
     NO_CONTAINER,
     Timeouts,
+    check_range,
     error_code,
     exists,
+    refuse,
     sdk_credential,
     sdk_translated,
     timeouts_of,
@@ -65,7 +66,6 @@ _Answer = dict[str, Any]  # headers of an answer as the SDK names them
 _LOOK_S = 5.0
 PIECE_BYTES = 8 << 20
 _MOST_BLOCKS = 50_000  # the service's limit; blocks grow when a file needs more
-_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/\d+")
 
 
 class AzureBlobStore:
@@ -180,13 +180,12 @@ class AzureBlobStore:
         """What checks a download; a verified one is asked for in ranges of 4 MiB at most, each with its MD5."""
 
         def check(response: Any) -> None:
-            # The SDK takes whatever comes with a status of success for the range that it asked for.
+            # The SDK takes whatever comes with a status of success, also without an MD5, for what it asked for.
+            check_range(response)
             answer = response.http_response
-            if answer.status_code < 300:
-                _check_range(response.http_request.headers.get("x-ms-range"), answer.headers)
-                # Nor does it miss an MD5.
-                if self._verified and "content-md5" not in answer.headers:
-                    raise BadInputError(f"{self.url}{key}: the service tells no MD5; leave --verify-wire out")
+            if self._verified and answer.status_code < 300 and "content-md5" not in answer.headers:
+                said = f"{self.url}{key}: the service tells no MD5; leave --verify-wire out"
+                refuse(response, BadInputError(said))
 
         return {"validate_content": self._verified, "raw_response_hook": check}
 
@@ -332,21 +331,6 @@ class AzureBlobStore:
             is_directory=metadata.get("hdi_isfolder", "").lower() == "true",
             md5=bytes(blob.content_settings.content_md5) if blob.content_settings.content_md5 else None,
         )
-
-
-def _check_range(asked: str | None, headers: Any) -> None:
-    """Refuse a page in the place of data, another range, and half of one; `asked` is as the header has it."""
-    if asked is None:  # what the SDK asks of an empty blob
-        return
-    first, _, last = asked.removeprefix("bytes=").partition("-")
-    told = _CONTENT_RANGE.fullmatch(headers.get("Content-Range") or "")
-    if told is None:
-        raise TransientError("an answer came that is no range of a blob")
-    came = int(told[2]) - int(told[1]) + 1
-    if told[1] != first or int(told[2]) > int(last):
-        raise TransientError("another range came than was asked for")
-    if int(headers.get("Content-Length") or came) != came:
-        raise TransientError(f"{headers['Content-Length']} bytes came, {came} were told")
 
 
 class _TakenError(Exception):
