@@ -51,7 +51,7 @@ def source_checks(text: str, credential: Credential | None) -> list[Check]:
         sources = [parse_source(text)]
     checks: list[Check] = []
     for source in sources:
-        if source.kind in {"blob", "datalake", "https"}:
+        if source.kind in {"blob", "datalake", "share", "https"}:
             checks += [Check("connection", _LIMIT_S, partial(_connection, each)) for each in _endpoints(source)]
             checks.append(Check("store clock", _LIMIT_S, partial(_clock, source)))
         checks.append(Check("listing", _LIMIT_S, partial(_listing, source, credential)))
@@ -154,7 +154,7 @@ def _to_list(source: Source) -> tuple[str, str]:
         if not source.file:
             raise BadInputError(f"{source.store_url}: a web server cannot be listed; name one file of it")
         return source.store_url, source.file
-    if source.kind in {"blob", "datalake"} and source.open_ended and source.prefix:
+    if source.kind in {"blob", "datalake", "share"} and source.open_ended and source.prefix:
         folder, _, key = source.base_url.rstrip("/").rpartition("/")
         return f"{folder}/", unquote(key)
     return source.base_url, ""

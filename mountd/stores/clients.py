@@ -132,7 +132,7 @@ class Translated:
 
     def _answered(self, status: int, code: str) -> Exception:
         said = f"HTTP {status} {code}".rstrip()
-        if status == HTTPStatus.NOT_FOUND:
+        if status == HTTPStatus.NOT_FOUND or code == "ResourceTypeMismatch":  # a folder of a share is no file
             return self._missing(code)
         if status in {401, 403} or code == "PublicAccessNotPermitted":
             return AccessDeniedError(f"{self._name}: access denied ({said}); {self._remedy}")
@@ -146,8 +146,9 @@ class Translated:
         return BadInputError(f"{self._name}: the store refuses to give it ({said})")
 
     def _missing(self, code: str) -> MountdError:
-        if code == "ContainerNotFound":
-            return NotFoundError(f"{self._name}: there is no such container; check the account and container name")
+        if code in {"ContainerNotFound", "ShareNotFound"}:
+            what = code.removesuffix("NotFound").lower()
+            return NotFoundError(f"{self._name}: there is no such {what}; check the account and {what} name")
         if self._pinned:
             return DataChangedError(f"{self._name}: gone since it was frozen; freeze the source again")
         return NotFoundError(f"{self._name}: no such object")

@@ -5,11 +5,13 @@
     http://127.0.0.1:10000/ACCOUNT/CONTAINER/PREFIX/         Azure blobs, path-style (emulators)
     abfss://FILESYSTEM@ACCOUNT.dfs.core.windows.net/PREFIX/  Azure Data Lake (also https://ACCOUNT.dfs.…/FILESYSTEM/PREFIX/)
     abfs://FILESYSTEM@127.0.0.1:10000/ACCOUNT/PREFIX/        Azure Data Lake, path-style; abfss:// by https
+    https://ACCOUNT.file.core.windows.net/SHARE/PREFIX/      an Azure file share
+    azfile://127.0.0.1:10004/ACCOUNT/SHARE/PREFIX/           an Azure file share, path-style; azfiles:// by https
     https://host/folder/file.csv                             one file of a web server
 
 A host that is an address, is `localhost` or has a port is path-style if its first two segments could be an account and a
-container by Azure's rules for names; else it is a web server. Of a Data Lake the address does not tell that, and the scheme
-does.
+container by Azure's rules for names; else it is a web server. Of a Data Lake and of a file share the address does not tell
+that, and the scheme does.
 
 Invariants: nobody is contacted; a URL with a credential in it is refused, and no error repeats its query; two spellings
 of one place become one canonical URL, because it is part of every cache key.
@@ -26,14 +28,15 @@ from urllib.parse import SplitResult, quote, unquote, unquote_to_bytes, urlsplit
 from mountd.errors import BadInputError
 from mountd.log import redact
 
-Kind = Literal["file", "blob", "datalake", "https", "memory"]
+Kind = Literal["file", "blob", "datalake", "share", "https", "memory"]
 
 PATH_SAFE = "/-._~!$'()*,;:@&=+"  # what a path may hold unquoted; '+' is no space there
 _ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
 _CONTAINER = re.compile(r"\$root|\$web|\$logs|(?=.{3,63}$)[a-z0-9]+(?:-[a-z0-9]+)*")
 _BLOB_HOST = re.compile(r"([a-z0-9]{3,24})(?:-secondary)?\.(?:z\d+\.)?blob\.[a-z0-9.-]+")
 _LAKE_HOST = re.compile(r"([a-z0-9]{3,24})\.(?:z\d+\.)?dfs\.(?:core|storage|fabric)\.[a-z0-9.-]+")
-_LATER_HOST = re.compile(r"[a-z0-9-]+\.(?:z\d+\.)?file\.(?:core\.|storage\.|fabric\.)[a-z0-9.-]+")
+_SHARE = re.compile(r"(?=.{3,63}$)[a-z0-9]+(?:-[a-z0-9]+)*")
+_FILE_HOST = re.compile(r"([a-z0-9]{3,24})\.(?:z\d+\.)?file\.(?:core|storage)\.[a-z0-9.-]+")
 _LAKE_FORM = "abfss://FILESYSTEM@ACCOUNT.dfs.core.windows.net/PREFIX/"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -54,7 +57,7 @@ class Source:
     open_ended: bool = False
     endpoint: str = ""  # of an Azure store: everything before the container, no `/` at the end
     account: str = ""
-    container: str = ""  # or file system
+    container: str = ""  # or file system, or share
 
     @property
     def base_url(self) -> str:
@@ -102,6 +105,8 @@ def parse_source(text: str) -> Source:
         return _wasb(parts)
     if scheme in {"abfs", "abfss"}:
         return _abfs(parts, scheme, port)
+    if scheme in {"azfile", "azfiles"}:
+        return _azfile(parts, scheme, port)
     if scheme in {"http", "https"}:
         return _web(parts, scheme, port)
     raise BadInputError(_no_scheme(text, scheme))
@@ -138,18 +143,18 @@ def _web(parts: SplitResult, scheme: str, port: int | None) -> Source:
     host = (parts.hostname or "").lower()
     if not host:
         raise BadInputError(f"{_bare(parts)}: names no host")
-    if _LATER_HOST.fullmatch(host):
-        raise BadInputError(f"{_bare(parts)}: Azure Files comes with a later version; copy it to a container")
     address = _address(host, port, scheme)
     endpoint, path = f"{scheme}://{address}", parts.path.lstrip("/")
-    blob, lake = _BLOB_HOST.fullmatch(host), _LAKE_HOST.fullmatch(host)
-    if (blob or lake) and scheme == "http":
+    blob, lake, share = (service.fullmatch(host) for service in (_BLOB_HOST, _LAKE_HOST, _FILE_HOST))
+    if (blob or lake or share) and scheme == "http":
         raise BadInputError(f"{_bare(parts)}: use https for Azure; plain http would show the data to the network")
     if blob:
         return _blob(endpoint, blob[1], path, parts)
     if lake:
         filesystem, _, path = path.partition("/")
         return _lake(f"abfss://{filesystem}@{address}/", endpoint, lake[1], filesystem, path)
+    if share:
+        return _share(endpoint, endpoint, share[1], path)
     account, _, rest = path.partition("/")
     own = _is_own(host)
     if (own or port is not None) and _ACCOUNT.fullmatch(account) and _CONTAINER.fullmatch(rest.partition("/")[0]):
@@ -180,11 +185,42 @@ def _lake(store_url: str, endpoint: str, account: str, filesystem: str, path: st
     if not _CONTAINER.fullmatch(filesystem):
         rules = "a file system's name has 3 to 63 lower case letters, digits and single '-'"
         raise BadInputError(f"{shown(store_url + path)}: {rules}; check {filesystem[:80]!r}")
+    prefix, open_ended = _below(store_url, path)
+    return Source("datalake", store_url, prefix, "", open_ended, endpoint, account, filesystem)
+
+
+def _below(store_url: str, path: str) -> tuple[str, bool]:
+    """As `_folder`, of a store with real directories."""
     names = [name for name in unquote(path).split("/") if name]  # a hierarchy has no empty names
     if {".", ".."} & set(names):
         raise BadInputError(f"{shown(store_url + path)}: a path with a segment '.' or '..'; name the folder itself")
-    prefix, open_ended = "".join(f"{name}/" for name in names), bool(names) and not path.endswith("/")
-    return Source("datalake", store_url, prefix, "", open_ended, endpoint, account, filesystem)
+    return "".join(f"{name}/" for name in names), bool(names) and not path.endswith("/")
+
+
+def _azfile(parts: SplitResult, scheme: str, port: int | None) -> Source:
+    host, web = (parts.hostname or "").lower(), {"azfile": "http", "azfiles": "https"}[scheme]
+    if _FILE_HOST.fullmatch(host):
+        return _web(parts, web, port)
+    account, _, path = parts.path.lstrip("/").partition("/")
+    if not host or not _ACCOUNT.fullmatch(account):
+        raise BadInputError(f"{_bare(parts)}: write {scheme}://HOST:PORT/ACCOUNT/SHARE/PREFIX/")
+    known = web == "https" or _is_own(host)
+    if not known and port is None:
+        plain = "azfile is plain http, which would show the data to the network"
+        raise BadInputError(f"{_bare(parts)}: use azfiles; {plain}")
+    # A name's port is kept in any case: it is by its port that the name is known for an emulator's.
+    address = f"{_address(host, port, web) if known else f'{host}:{port}'}/{account}"
+    return _share(f"{scheme}://{address}", f"{web}://{address}", account, path)
+
+
+def _share(named: str, endpoint: str, account: str, path: str) -> Source:
+    share, _, rest = path.partition("/")
+    if not _SHARE.fullmatch(share):
+        raise BadInputError(
+            f"{shown(f'{named}/{path}')}: names no share; write https://ACCOUNT.file.core.windows.net/SHARE/"
+        )
+    prefix, open_ended = _below(f"{named}/{share}/", rest)
+    return Source("share", f"{named}/{share}/", prefix, "", open_ended, endpoint, account, share)
 
 
 def _address(host: str, port: int | None, web: str) -> str:
@@ -252,4 +288,4 @@ def _no_scheme(text: str, scheme: str) -> str:
     if not scheme:
         folder = redact(file_url(Path(text)))[:200]
         return f"{shown(text)} is no URL; for a local folder write {folder}" if text else "the source is empty"
-    return f"{shown(scheme + ':')} is no scheme that Moorage knows; use file, https, http, wasbs or abfss"
+    return f"{shown(scheme + ':')} is no scheme that Moorage knows; use file, https, http, wasbs, abfss or azfiles"

@@ -23,6 +23,7 @@ _PROBE_DEADLINE_S = 15
 _TYPES = {
     "blob": "AzureBlob",
     "datalake": "AzureDataLakeGen2",
+    "share": "AzureFile",
     "file": "LocalFolder",
     "https": "Https",
     "memory": "Memory",
@@ -111,7 +112,7 @@ class Datastore:
 
     @property
     def datastore_type(self) -> str:
-        """'AzureBlob', 'AzureDataLakeGen2', 'LocalFolder' or 'Https'."""
+        """'AzureBlob', 'AzureDataLakeGen2', 'AzureFile', 'LocalFolder' or 'Https'."""
         return _TYPES[self._source.kind]
 
     @property

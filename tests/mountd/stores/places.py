@@ -17,6 +17,7 @@ from mountd.stores.memory import MemoryStore
 from tests.support import datalake_server
 from tests.support.azurite import KEY, Azurite
 from tests.support.datalake_server import DataLakeServer
+from tests.support.fileshare_server import FileShares
 from tests.support.http_server import HttpServer
 
 
@@ -28,6 +29,7 @@ class Place:
     credential: Credential | None = None
     lists: bool = True
     odd_names: tuple[str, ...] = ()
+    refused_names: tuple[str, ...] = ()
     _reader: RangeReader | None = field(default=None, repr=False)
 
     def put(self, key: str, data: bytes) -> None:
@@ -100,6 +102,16 @@ class _DataLake(Place):
         self.server.remove("lake", "dä ta%41/" + key)
 
 
+class _Share(Place):
+    server: FileShares
+
+    def put(self, key: str, data: bytes) -> None:
+        self.server.put("share-1", "Pre fix/" + key, data)
+
+    def remove(self, key: str) -> None:
+        self.server.remove("share-1", "Pre fix/" + key)
+
+
 class _Https(Place):
     server: HttpServer
 
@@ -165,4 +177,26 @@ def _https(request: pytest.FixtureRequest) -> Iterator[Place]:
         yield place
 
 
-PLACES = {"local": _local, "memory": _memory, "azurite": _azurite, "datalake": _datalake, "https": _https}
+@contextmanager
+def _share(request: pytest.FixtureRequest) -> Iterator[Place]:
+    del request
+    with FileShares.start() as server:
+        server.make_share("share-1")
+        place = _Share(
+            server.url("share-1", "Pre fix/"),
+            Credential("key", KEY),
+            odd_names=("dot./x", "two..", "&lt;", "nbsp\xa0", "\ufffe"),
+            refused_names=("q?x=1", "'\"", "a&b;c,d:e@f$g!"),
+        )
+        place.server = server
+        yield place
+
+
+PLACES = {
+    "local": _local,
+    "memory": _memory,
+    "azurite": _azurite,
+    "datalake": _datalake,
+    "share": _share,
+    "https": _https,
+}

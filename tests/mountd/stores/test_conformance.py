@@ -114,7 +114,7 @@ def test_missing_key_without_a_pin_is_not_found(place: Place) -> None:
 
 
 def test_odd_names_are_read_right(place: Place) -> None:
-    names = [*ODD_NAMES, *place.odd_names]
+    names = [name for name in (*ODD_NAMES, *place.odd_names) if name not in place.refused_names]
     for name in names:
         place.put(name, b"<" + name.encode("utf-8", "surrogateescape") + b">")
     for name in names:

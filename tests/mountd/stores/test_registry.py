@@ -174,7 +174,7 @@ def test_file_urls(text: str, store_url: str) -> None:
         ("https://acct.dfs.core.windows.net", "names no file system"),
         ("https://acct.dfs.core.windows.net/fs/", "3 to 63"),
         ("http://acct.dfs.core.windows.net/lake/", "use https"),
-        ("https://acct.file.core.windows.net/share/", "later version"),
+        ("https://acct.file.core.windows.net/", "names no share"),
         ("abfss://acct.dfs.core.windows.net/x/", "names no file system"),
         ("abfss://lake@acct.blob.core.windows.net/x/", "write abfss://FILESYSTEM@ACCOUNT.dfs"),
         ("abfs://lake@127.0.0.1:10000/", "abfs://FILESYSTEM@HOST:PORT/ACCOUNT/"),
