@@ -61,6 +61,8 @@ _SLOW = [
     _harm(faults.expired_token(), EACCES, EACCES),
     _harm(faults.refusal(429, retry_after="1"), RIGHT, EIO),
     _harm(faults.refusal(503, "ServerBusy", retry_after="1"), RIGHT, EIO),
+    # Longer than there is time. obstore does not tell the header: it is asked for, and by then the fault has passed.
+    _harm(faults.refusal(503, "ServerBusy", retry_after="60"), f"{RIGHT}|{EIO}", EIO),
     _harm(faults.refusal(500), RIGHT, EIO, times=3),
 ]
 _BROKEN = [
