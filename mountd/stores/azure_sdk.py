@@ -33,7 +33,6 @@ NO_CONTAINER: Final = "ContainerNotFound"
 _CONNECT_S = 5.0
 _CONNECTIONS = 64
 _PIECE_BYTES = 1 << 16
-_HEAD_BYTES = 1024  # of a listing: what stands before its root
 _TRANSIENT = {408, 429, 500, 502, 503, 504}
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/\d+")
 _EXISTS = {"BlobAlreadyExists", "ConditionNotMet", "TargetConditionNotMet"}
@@ -143,17 +142,6 @@ def refuse(response: Any, error: Exception) -> NoReturn:
     """Raise `error` in the place of an answer, whose connection nobody would close otherwise."""
     response.http_response.internal_response.close()
     raise error
-
-
-def check_list(response: Any) -> None:
-    """Refuse what is no listing: of another document the SDK makes an empty one, or falls over it.
-
-    Raises:
-        TransientError: it is a page of a proxy, or an error that came with a status of success.
-    """
-    answer = response.http_response
-    if answer.status_code < 300 and b"<EnumerationResults" not in answer.body()[:_HEAD_BYTES]:
-        raise TransientError(MALFORMED)
 
 
 @contextmanager

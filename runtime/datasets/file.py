@@ -192,7 +192,7 @@ def _granted(workspace: WorkspaceFolder, definition: FileDefinition) -> "list[tu
         record = datastores.get(workspace, path.datastore) if path.datastore else None
         place = locate(path, record.url if record else "")
         credential = record.credential if record else None
-        if credential is None and parse_source(place.root).kind == "blob":
+        if credential is None and parse_source(place.root).kind in {"blob", "datalake"}:
             credential = from_environment()
         granted.append((place, credential))
     return granted
