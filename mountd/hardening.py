@@ -1,9 +1,10 @@
-"""What every process that holds secrets does before it receives one."""
+"""What the processes of a mount do first: hide what they will hold, and take what they may have."""
 
 import os
 import resource
 
 _PR_SET_DUMPABLE = 4
+_DESCRIPTORS = 4096  # more than the budgets of a worker add up to
 
 
 def harden() -> None:
@@ -14,3 +15,11 @@ def harden() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.chdir("/")
     os.umask(0o077)
+
+
+def take_descriptors() -> None:
+    """As many as the hard limit allows, up to some thousand: the soft one protects programs that call select(2)."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
