@@ -118,7 +118,7 @@ class Hedging:
                 due_s, doing = self._next(flight, now_s)
                 if due_s > now_s:
                     pause_s = min(pause_s, due_s - now_s)
-                elif not flight.is_pending and (flight.is_counted or self._allowance.take(flight.size)):
+                elif not flight.is_pending and self._may(flight, hopeless=doing == self._give_up):
                     flight.is_counted = flight.is_pending = flight.is_hedged = True
                     doings.append((flight, doing))
         for flight, doing in doings:
@@ -137,6 +137,10 @@ class Hedging:
         if flight.is_hedged or slow_s is None or hopeless_s <= now_s:
             return hopeless_s, self._give_up
         return flight.asked_s + slow_s, self._again
+
+    def _may(self, flight: Flight, *, hopeless: bool) -> bool:
+        take = self._allowance.take_hopeless if hopeless else self._allowance.take
+        return flight.is_counted or take(flight.size)
 
     def _again(self, flight: Flight) -> bool:
         with self._lock:

@@ -6,7 +6,8 @@ so that an outage does not double its own load, and to threads and bytes of thei
 cancelled and ends when it likes. Attempts may be noted by any thread; of the allowance one at a time may take or give.
 
 Invariants: nothing is slow before enough attempts were seen, nor below a floor; one second request is allowed when none is
-out, whatever the rest says; what was taken and not given back never exceeds threads and bytes otherwise.
+out, whatever the rest says, and otherwise none that does not fit into threads and bytes beside all that is out. What is
+given up (a call that outlives its reader's deadline) is counted too, but only the threads bound it.
 """
 
 from collections import deque
@@ -95,7 +96,15 @@ class Allowance:
         self.out_bytes += size_bytes
         return True
 
+    def take_hopeless(self, size_bytes: int) -> bool:
+        """Take a thread for one that is given up, whose reader's deadline waits for no calm; False if all are out."""
+        if self.out >= THREADS:
+            return False
+        self.out += 1
+        self.out_bytes += size_bytes
+        return True
+
     def give(self, size_bytes: int) -> None:
-        """Both calls of a request have ended."""
+        """All calls of a request have ended."""
         self.out -= 1
         self.out_bytes -= size_bytes

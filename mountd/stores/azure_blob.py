@@ -9,69 +9,56 @@ never visible; messages are made of statuses and service codes only, because the
 """
 
 import hashlib
-import logging
 import os
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 from uuid import uuid4
 
-import requests
 from azure.core import MatchConditions
-from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential
-from azure.core.exceptions import AzureError, HttpResponseError, ServiceRequestError, ServiceResponseError
-from azure.core.pipeline.transport import RequestsTransport
+from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobBlock, BlobProperties, ContainerClient, ContentSettings
 
 from mountd.errors import (
-    AccessDeniedError,
     BadInputError,
     CorruptDataError,
     DataChangedError,
     DestinationExistsError,
     NotFoundError,
 )
-from mountd.log import RedactingFilter
-from mountd.stores.base import Buffer, ObjectInfo, Within, check_process, normal_etag
-from mountd.stores.credentials import REMEDY, Credential, resolve
+from mountd.stores.azure_sdk import (
+    NO_CONTAINER,
+    Timeouts,
+    check_range,
+    error_code,
+    exists,
+    sdk_credential,
+    sdk_translated,
+    timeouts_of,
+    transport,
+)
+from mountd.stores.base import (
+    REFUSED_UNCHANGED,
+    Buffer,
+    ObjectInfo,
+    Within,
+    changed,
+    check_process,
+    normal_etag,
+)
+from mountd.stores.credentials import Credential, resolve
 from mountd.stores.local_listing import translated
-from mountd.stores.retry import NO_ANSWER, Deadline, TransientError, parse_retry_after, retry
+from mountd.stores.retry import Deadline, TransientError, retry
 from mountd.stores.source import Source
 
-if TYPE_CHECKING:
-    from azure.core.credentials import TokenCredential
-
 T = TypeVar("T")
-_Timeouts = dict[str, Any]  # keywords for the SDK's transport
 _Answer = dict[str, Any]  # headers of an answer as the SDK names them
 
-_CONNECT_S = 5.0
-_CONNECTIONS = 64
+_LOOK_S = 5.0
 _BLOCK_BYTES = 8 << 20
 _MOST_BLOCKS = 50_000  # the service's limit; blocks grow when a file needs more
-_TRANSIENT = {408, 429, 500, 502, 503, 504}
-WRONG_MD5 = "the bytes that came do not have the MD5 that the service told"
-_EXISTS = {"BlobAlreadyExists", "ConditionNotMet", "TargetConditionNotMet"}
-
-# urllib3 writes whole URLs, SAS signature included, at debug level.
-logging.getLogger("urllib3.connectionpool").addFilter(RedactingFilter())
-
-
-def default_credential() -> "TokenCredential":
-    """The identity of this machine, login or environment, as azure-identity finds it.
-
-    Raises:
-        BadInputError: azure-identity is not installed.
-    """
-    try:
-        from azure.identity import DefaultAzureCredential  # type: ignore[import-not-found,import-untyped,unused-ignore]  # optional
-    except ImportError:
-        raise BadInputError("--credential azure-default needs a package more: pip install azure-identity") from None
-    found: TokenCredential = DefaultAzureCredential()
-    return found
 
 
 class AzureBlobStore:
@@ -97,8 +84,8 @@ class AzureBlobStore:
         self._client = ContainerClient(
             source.endpoint,
             source.container,
-            credential=_sdk_credential(resolve(credential, source.account), source.account),
-            transport=_transport(),
+            credential=sdk_credential(resolve(credential, source.account), source.account),
+            transport=transport(),
             retry_total=0,
             logging_enable=False,
         )
@@ -139,31 +126,67 @@ class AzureBlobStore:
             return b""
         pin: dict[str, Any] = {"etag": f'"{etag}"', "match_condition": MatchConditions.IfNotModified} if etag else {}
 
-        def attempt(timeouts: _Timeouts) -> bytes:
+        def attempt(timeouts: Timeouts) -> bytes:
             stream = self._client.download_blob(
                 self._full(key), offset=offset, length=size, **self._checked(key), **pin, **timeouts
             )
             data: bytes = stream.readall()
-            if etag and normal_etag(stream.properties.etag) != etag:
-                raise DataChangedError(f"{self.url}{key}: changed since it was frozen; freeze the source again")
+            found = normal_etag(stream.properties.etag)
+            if etag and found != etag:
+                raise changed(self.url + key, etag, found)
             if len(data) != size:
-                raise DataChangedError(f"{self.url}{key}: holds {stream.properties.size} bytes, more were frozen")
+                held = f"holds {stream.properties.size} bytes, {offset + size} were frozen; freeze the source again"
+                raise DataChangedError(f"{self.url}{key}: {held}")
             return data
 
-        return self._ask(self.url + key, attempt, pinned=bool(etag), within=within)
+        def looked_at(timeouts: Timeouts) -> bytes:
+            try:
+                return attempt(timeouts)
+            except HttpResponseError as error:
+                if not etag or error.status_code not in {404, 412, 416} or error_code(error) == NO_CONTAINER:
+                    raise
+            raise self._what_is_there(key, etag, offset + size)
+
+        return self._ask(self.url + key, looked_at, pinned=bool(etag), within=within)
+
+    def _what_is_there(self, key: str, etag: str, end: int) -> Exception:
+        """The error with what is there in the place of what was frozen: a refusal does not say."""
+        name = self.url + key
+        try:
+            with sdk_translated(name, pinned=False, anonymous=self._anonymous):
+                found = self._client.get_blob_client(self._full(key)).get_blob_properties(**timeouts_of(_LOOK_S))
+        except NotFoundError:
+            return changed(name, etag, "gone")
+        except Exception:  # noqa: BLE001  # it was only for the text of an error
+            return changed(name, etag, "another")
+        if normal_etag(found.etag) != etag:
+            return changed(name, etag, normal_etag(found.etag))
+        if found.size < end:
+            return DataChangedError(f"{name}: holds {found.size} bytes, {end} were frozen; freeze the source again")
+        return TransientError(REFUSED_UNCHANGED)
+
+    def ask_byte(self, key: str, offset: int, limit_s: float) -> None:
+        """Ask once for one byte: a service that turns requests away says here how long to wait.
+
+        Raises:
+            TransientError: with what Retry-After says.
+        """
+        with sdk_translated(self.url + key, pinned=False, anonymous=self._anonymous):
+            self._client.download_blob(self._full(key), offset=offset, length=1, **timeouts_of(limit_s))
 
     def _checked(self, key: str) -> dict[str, Any]:
-        """What makes the SDK check a download: it then asks in ranges of 4 MiB at most, each with its MD5."""
-        if not self._verified:
-            return {}
+        """What checks a download; a verified one is asked for in ranges of 4 MiB at most, each with its MD5."""
 
         def check(response: Any) -> None:
-            # The SDK takes an answer without an MD5 for a right one.
+            # The SDK takes whatever comes with a status of success for the range that it asked for.
             answer = response.http_response
-            if answer.status_code < 300 and "content-md5" not in answer.headers:
-                raise BadInputError(f"{self.url}{key}: the service tells no MD5; leave --verify-wire out")
+            if answer.status_code < 300:
+                check_range(response.http_request.headers.get("x-ms-range"), answer.headers)
+                # Nor does it miss an MD5.
+                if self._verified and "content-md5" not in answer.headers:
+                    raise BadInputError(f"{self.url}{key}: the service tells no MD5; leave --verify-wire out")
 
-        return {"validate_content": True, "raw_response_hook": check}
+        return {"validate_content": self._verified, "raw_response_hook": check}
 
     def write(self, key: str, source: Path | bytes, *, overwrite: bool = False) -> ObjectInfo:
         """Store a file or bytes under `key`, each part checked by the service; return what it answered."""
@@ -182,7 +205,7 @@ class AzureBlobStore:
             return
 
     def _page(self, prefix: str, token: str) -> tuple[Sequence[BlobProperties], str]:
-        def attempt(timeouts: _Timeouts) -> tuple[Sequence[BlobProperties], str]:
+        def attempt(timeouts: Timeouts) -> tuple[Sequence[BlobProperties], str]:
             # The metadata tells directories of hierarchical accounts from empty files.
             found = self._client.list_blobs(name_starts_with=prefix or None, include=["metadata"], **timeouts)
             pages = found.by_page(token or None)
@@ -207,7 +230,7 @@ class AzureBlobStore:
         blob = self._client.get_blob_client(self._full(key))
         settings = ContentSettings(content_md5=bytearray(digest))
 
-        def attempt(timeouts: _Timeouts) -> _Answer:
+        def attempt(timeouts: Timeouts) -> _Answer:
             size = len(data)
             return blob.upload_blob(
                 data, length=size, overwrite=overwrite, content_settings=settings, validate_content=True, **timeouts
@@ -225,7 +248,7 @@ class AzureBlobStore:
             # Unlike anyone else's: two writers of one name must not commit each other's blocks. All of one length.
             blocks.append(BlobBlock(b64encode(uuid4().bytes + number.to_bytes(4)).decode()))
 
-            def stage(timeouts: _Timeouts, data: bytes = data, block: str = blocks[-1].id) -> object:
+            def stage(timeouts: Timeouts, data: bytes = data, block: str = blocks[-1].id) -> object:
                 return blob.stage_block(block, data, len(data), validate_content=True, **timeouts)
 
             self._ask(self.url + key, stage)
@@ -244,13 +267,13 @@ class AzureBlobStore:
             self._stat(key)
         except NotFoundError:
             return
-        raise DestinationExistsError(_exists(self.url + key))
+        raise DestinationExistsError(exists(self.url + key))
 
-    def _commit(self, key: str, attempt: Callable[[_Timeouts], _Answer], size: int, digest: bytes) -> ObjectInfo:
+    def _commit(self, key: str, attempt: Callable[[Timeouts], _Answer], size: int, digest: bytes) -> ObjectInfo:
         """Ask for what makes an object visible; if that is asked twice, the first answer may only have been lost."""
         attempts = 0
 
-        def counted(timeouts: _Timeouts) -> _Answer:
+        def counted(timeouts: Timeouts) -> _Answer:
             nonlocal attempts
             attempts += 1
             return attempt(timeouts)
@@ -267,7 +290,7 @@ class AzureBlobStore:
         return ObjectInfo(key, size, normal_etag(told["etag"]), _nanoseconds(told["last_modified"]), md5=digest)
 
     def _ask(
-        self, name: str, attempt: Callable[[_Timeouts], T], *, pinned: bool = False, within: Within | None = None
+        self, name: str, attempt: Callable[[Timeouts], T], *, pinned: bool = False, within: Within | None = None
     ) -> T:
         check_process(self._process_id)
         within = within or Within(self._deadline_s)
@@ -275,10 +298,8 @@ class AzureBlobStore:
         limit_s = min(within.attempt_s, max(1.0, self._deadline_s / 4))
 
         def translated(limit_s: float) -> T:
-            with _translated(name, pinned=pinned, anonymous=self._anonymous):
-                # The SDK takes no sum of the two: together they end with the time that is left.
-                connect_s = min(_CONNECT_S, limit_s / 2)
-                return attempt({"connection_timeout": connect_s, "read_timeout": limit_s - connect_s})
+            with sdk_translated(name, pinned=pinned, anonymous=self._anonymous):
+                return attempt(timeouts_of(limit_s))
 
         return retry(name, translated, deadline, attempt_limit_s=limit_s, on_retry=self._on_retry, took=within.took)
 
@@ -301,22 +322,6 @@ def _nanoseconds(modified: datetime) -> int:
     return int(modified.timestamp()) * 1_000_000_000  # the service tells whole seconds
 
 
-def _sdk_credential(found: Credential, account: str) -> Any:
-    if found.kind == "key":
-        return AzureNamedKeyCredential(account, found.secret)
-    if found.kind == "sas":
-        return AzureSasCredential(found.secret)
-    return default_credential() if found.kind == "azure_default" else None
-
-
-def _transport() -> RequestsTransport:
-    """A transport for many threads: the default one keeps 10 connections and warns about each further one."""
-    session = requests.Session()
-    for scheme in ("http://", "https://"):
-        session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=_CONNECTIONS))
-    return RequestsTransport(session=session, session_owner=True)
-
-
 def _blocks(stream: BinaryIO, size: int) -> Iterator[bytes]:
     """The file in pieces of equal length; it must be as long at the end as it was at the start."""
     length = max(_BLOCK_BYTES, -(-size // _MOST_BLOCKS))
@@ -333,53 +338,3 @@ def _blocks(stream: BinaryIO, size: int) -> Iterator[bytes]:
 
 def _moved(stream: BinaryIO) -> CorruptDataError:
     return CorruptDataError(f"{stream.name}: changed its length while it was sent; send it when nobody writes to it")
-
-
-def _exists(name: str) -> str:
-    return f"{name}: exists already; choose another place, or allow overwriting"
-
-
-@contextmanager
-def _translated(name: str, *, pinned: bool, anonymous: bool) -> Iterator[None]:
-    try:
-        yield
-    except HttpResponseError as error:
-        raise _answered(name, error, pinned=pinned, anonymous=anonymous) from None
-    except (ServiceRequestError, ServiceResponseError) as error:
-        raise TransientError(_network_reason(error)) from None
-    except AzureError as error:
-        if str(error).startswith("MD5 mismatch"):
-            raise TransientError(WRONG_MD5) from None
-        raise TransientError(f"the SDK failed ({type(error).__name__})") from None
-
-
-def _network_reason(error: AzureError) -> str:
-    text = str(error)
-    signs = (
-        ("Connection refused", "the connection was refused"),
-        ("NameResolutionError", "the host name was not found"),
-        ("Name or service not known", "the host name was not found"),
-        ("timed out", NO_ANSWER),
-    )
-    return next((said for sign, said in signs if sign in text), "the connection failed or broke off")
-
-
-def _answered(name: str, error: HttpResponseError, *, pinned: bool, anonymous: bool) -> Exception:
-    status = error.status_code or 0
-    code = getattr(error, "error_code", None)  # set by the storage SDK, as an enum where it knows the code
-    code = str(getattr(code, "value", code) or "")
-    said = f"HTTP {status} {code}".rstrip()
-    if status in _TRANSIENT or not status:
-        header = getattr(error.response, "headers", {}).get("Retry-After")
-        return TransientError(said if status else "a broken answer", parse_retry_after(header))
-    if code in _EXISTS and not pinned:
-        return DestinationExistsError(_exists(name))
-    if status in {412, 416} or (status == 404 and pinned and code != "ContainerNotFound"):
-        return DataChangedError(f"{name}: changed or gone since it was frozen; freeze the source again")
-    if status in {401, 403} or code == "PublicAccessNotPermitted" or (anonymous and code == "ResourceNotFound"):
-        denied = "there is no credential for it" if anonymous else "the credential is refused or lacks the right"
-        return AccessDeniedError(f"{name}: access denied, {denied} ({said}); {REMEDY}")
-    if status == 404:
-        what = "no such container; create it or check its name" if code == "ContainerNotFound" else "no such object"
-        return NotFoundError(f"{name}: {what}")
-    return BadInputError(f"{name}: the store refuses the request ({said})")

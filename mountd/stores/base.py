@@ -21,9 +21,9 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
-from mountd.errors import DefectError
+from mountd.errors import DataChangedError, DefectError
 
 Buffer = bytes | bytearray | memoryview
 
@@ -52,6 +52,22 @@ def normal_etag(header: str | None) -> str:
     text = (header or "").strip()
     weak, opaque = ("W/", text[2:]) if text.startswith("W/") else ("", text)
     return weak + opaque.removeprefix('"').removesuffix('"')
+
+
+_IS = ", is "
+
+#: A reason to ask again: a service that refuses what is pinned, and then tells the very ETag, contradicts itself.
+REFUSED_UNCHANGED: Final = "refused as changed, although its ETag is the frozen one"
+
+
+def changed(name: str, frozen: str, found: str) -> DataChangedError:
+    """The error for an object that is another than was frozen, with both ETags; `found` may also be 'gone'."""
+    return DataChangedError(f"{name}: was {frozen}{_IS}{found}; freeze the source again to read the new one")
+
+
+def is_told(error: DataChangedError) -> bool:
+    """True if the error says what is there now, so that nobody need look."""
+    return _IS in str(error)
 
 
 def check_process(opened_by: int) -> None:

@@ -18,7 +18,7 @@ from obstore import exceptions as obstore_errors
 
 from mountd.errors import AccessDeniedError, BadInputError, DataChangedError, MountdError, NotFoundError
 from mountd.stores.base import check_process
-from mountd.stores.retry import NO_ANSWER, NO_TIME, TransientError, attempt_limits_s
+from mountd.stores.retry import NO_ANSWER, NO_TIME, TransientError, TurnedAwayError, attempt_limits_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +33,7 @@ _LADDER = (
     1 / 16,
     1 / 64,
 )  # timeouts of the clients, in deadlines; beside them the learnt ones, see `ATTEMPT_S`
+TURNED_AWAY = {429, 503}  # what may come with a Retry-After
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504, 509}
 
 _STATUS = re.compile(r"status code: (\d{3})")
@@ -46,6 +47,7 @@ _SIGNS = (
     ("kind: Timeout", NO_ANSWER),
     ("kind: Interrupted", "the connection broke off"),
     ("UnexpectedRange", "another range came than was asked for"),
+    ("NotPartial", "all of it came in the place of a range"),
 )
 
 #: For every client: obstore itself never asks again.
@@ -137,6 +139,8 @@ class Translated:
         if status in {412, 416}:
             # With an If-Match a service may answer 412 for an object that is gone, too.
             return DataChangedError(f"{self._name}: changed or gone since it was frozen; freeze the source again")
+        if status in TURNED_AWAY:
+            return TurnedAwayError(said)
         if status in _TRANSIENT:
             return TransientError(said)
         return BadInputError(f"{self._name}: the store refuses to give it ({said})")

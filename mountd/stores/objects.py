@@ -1,40 +1,46 @@
-"""Reads of Azure blobs and of web servers' files through obstore (Rust; it leaves the GIL while it waits).
+"""Reads through obstore (Rust; it leaves the GIL while it waits): Azure blobs here, web servers' files in `web`.
 
 One GET a read, with the range and, where the ETag allows, an If-Match; then what came is compared with what was asked:
 ETag, range, length. Clients, timeouts and the translation of exceptions are in `clients`, asking again is in `retry`.
 
 Traps met here, each with a test: names such as `a//b` or `d/` are mended in silence or refused by obstore (so the Azure SDK
 reads those); a server that ignores Range answers with the whole file (so it is cut, within a bound); a web server may tell
-no ETag (so Last-Modified and length stand in for it, see `_identity`).
+no ETag (so Last-Modified and length stand in for it, see `identity`); of an answer that is an error obstore shows no header
+(so a service that turned a read away, by 429 or 503, is asked for one byte by a client that hears Retry-After).
 
 Invariant: what is returned is `size` bytes long and of the object whose ETag was asked for.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
 
 import obstore
-from obstore.store import AzureStore, HTTPStore
+from obstore.store import AzureStore
 
 from mountd.errors import BadInputError, DataChangedError, HostilePathError, NotFoundError
-from mountd.stores.base import Buffer, ObjectInfo, TimedReader, Within, normal_etag
+from mountd.stores.base import REFUSED_UNCHANGED, Buffer, TimedReader, Within, changed, is_told, normal_etag
 from mountd.stores.clients import NO_RETRIES, Clients, RangeIgnoredError, Translated
 from mountd.stores.credentials import REMEDY, Credential, resolve
-from mountd.stores.retry import Deadline, TransientError, retry
+from mountd.stores.retry import Deadline, TransientError, TurnedAwayError, retry
 from mountd.stores.source import Source
 
 if TYPE_CHECKING:
     from obstore import GetOptions, GetResult, ObjectMeta
     from obstore.store import AzureConfig, AzureCredential, ClientConfig, ObjectStore
 
+    from mountd.stores.azure_blob import AzureBlobStore
+
 _LOOK_S = 5.0
-_IS = ", is "
 _WHOLE_LIMIT_BYTES = 64 << 20  # what may be read and thrown away of a server that ignores Range
 _CHUNK_BYTES = 1 << 20
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)  # what obstore says when there is no Last-Modified
+
+
+#: Asks once for one byte, `(key, offset, seconds it may take)`, and raises `TransientError` with what Retry-After says.
+AskByte = Callable[[str, int, float], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +65,12 @@ class ObjectReader:
         deadline_s: float,
         remedy: str,
         on_retry: Callable[[], None] | None,
+        ask_byte: AskByte,
         fallback: Callable[[], TimedReader] | None = None,
     ) -> None:
         self._source, self._clients, self._deadline_s = source, clients, deadline_s
         self._remedy, self._fallback, self._on_retry = remedy, fallback, on_retry
+        self._ask_byte = ask_byte
 
     def __repr__(self) -> str:
         return f"ObjectReader({self.url!r})"
@@ -87,12 +95,26 @@ class ObjectReader:
         if not size:
             return b""
         wanted = _Wanted(self.url + key, self._source.prefix + key, offset, size, etag)
-        if not _addressable(wanted.key):
+        if not is_addressable(wanted.key):
             return self._read_odd(key, wanted, within)
         deadline, least_s = Deadline(min(within.seconds, self._deadline_s)), self._clients.least_s
+        was_turned_away = False
+
+        def attempt(limit_s: float) -> Buffer:
+            nonlocal was_turned_away
+            once = Deadline(limit_s)
+            if was_turned_away:
+                self._ask_byte(key, offset, limit_s)
+            was_turned_away = False
+            try:
+                return self._attempt(wanted, once.remaining_s)
+            except TurnedAwayError:
+                was_turned_away = True
+                raise
+
         return retry(
             wanted.name,
-            lambda limit_s: self._attempt(wanted, limit_s),
+            attempt,
             deadline,
             attempt_limit_s=within.attempt_s,
             least_s=least_s,
@@ -108,21 +130,26 @@ class ObjectReader:
             except RangeIgnoredError:
                 return self._get_whole(wanted, within.remaining_s)
         except DataChangedError as error:
-            if not wanted.etag or _IS in str(error):
+            if not wanted.etag or is_told(error):
                 raise
-            found = self._found(wanted, min(within.remaining_s, _LOOK_S))
-            raise _changed(wanted, found) from None
+            raise self._what_is_there(wanted, min(within.remaining_s, _LOOK_S)) from None
 
-    def _found(self, wanted: _Wanted, limit_s: float) -> str:
-        """What is there in the place of what was frozen: a service that refuses a range does not say."""
+    def _what_is_there(self, wanted: _Wanted, limit_s: float) -> Exception:
+        """The error with what is there in the place of what was frozen: a service that refuses a range does not say."""
         try:
             client = self._clients.within(limit_s)
             with Translated(wanted.name, self._remedy, pinned=False):
-                return _identity(wanted.etag, obstore.head(client, wanted.key))
+                meta = obstore.head(client, wanted.key)
         except NotFoundError:
-            return "gone"
+            return changed(wanted.name, wanted.etag, "gone")
         except Exception:  # noqa: BLE001  # it was only for the text of an error
-            return "another"
+            return changed(wanted.name, wanted.etag, "another")
+        found = identity(wanted.etag, meta)
+        if found != wanted.etag:
+            return changed(wanted.name, wanted.etag, found)
+        if meta["size"] < wanted.offset + wanted.size:
+            return _too_short(wanted, meta["size"])
+        return TransientError(REFUSED_UNCHANGED)
 
     def _get(self, wanted: _Wanted, limit_s: float) -> Buffer:
         end = wanted.offset + wanted.size
@@ -151,11 +178,6 @@ class ObjectReader:
             _check_identity(wanted, result.meta)
             if result.meta["size"] < end:
                 raise _too_short(wanted, result.meta["size"])
-            if end > _WHOLE_LIMIT_BYTES:
-                limit = f"{_WHOLE_LIMIT_BYTES >> 20} MiB"
-                raise BadInputError(
-                    f"{wanted.name}: the server ignores ranges, and reads end beyond {limit}; copy it first"
-                )
             return _exactly(memoryview(_first(result, end))[wanted.offset : end], wanted.size)
 
     def _read_odd(self, key: str, wanted: _Wanted, within: Within) -> Buffer:
@@ -166,45 +188,6 @@ class ObjectReader:
                 f"{wanted.name!r}: names with '//', a final '/' or control characters are not supported"
             )
         return self._fallback().read_within(key, wanted.offset, wanted.size, wanted.etag, within)
-
-
-class HttpsLister:
-    """A Lister of a web server, which has no listings: it answers for one exact file, by HEAD."""
-
-    def __init__(self, source: Source, *, deadline_s: float) -> None:
-        self._source, self._deadline_s = source, deadline_s
-        self._clients = _https_clients(source, deadline_s)
-
-    @property
-    def url(self) -> str:
-        """The base URL that the keys are relative to."""
-        return self._source.base_url
-
-    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """Yield the file whose key is exactly `prefix`.
-
-        Raises:
-            BadInputError: no exact key was given; a web server cannot be listed.
-            NotFoundError: there is no such file.
-        """
-        self._clients.check_process()
-        if not prefix or not _addressable(prefix):
-            raise BadInputError(
-                f"{self.url}{prefix}: a web server cannot be listed; name one file, without '/' at the end"
-            )
-        name = self.url + prefix
-        deadline, least_s = Deadline(self._deadline_s), self._clients.least_s
-        meta = retry(name, lambda limit_s: self._head(name, prefix, limit_s), deadline, least_s=least_s)
-        modified_ns = int(meta["last_modified"].timestamp()) * 1_000_000_000
-        yield ObjectInfo(prefix, meta["size"], _identity("", meta), modified_ns)
-
-    def _head(self, name: str, key: str, limit_s: float) -> "ObjectMeta":
-        client = self._clients.within(limit_s)
-        with Translated(name, _WEB_REMEDY, pinned=False):
-            return obstore.head(client, key)
-
-
-_WEB_REMEDY = "Moorage sends no credential to web servers; use a public address or an Azure container"
 
 
 def open_blob(
@@ -238,48 +221,36 @@ def open_blob(
             options["allow_http"] = True
         return AzureStore(config=config, client_options=options, retry_config=NO_RETRIES, credential_provider=provider)
 
-    def fallback() -> TimedReader:
+    @cache
+    def by_the_sdk() -> "AzureBlobStore":
         from mountd.stores.azure_blob import AzureBlobStore
 
         return AzureBlobStore(source, credential, deadline_s=deadline_s)
 
     return ObjectReader(
-        source, Clients(make, deadline_s), deadline_s=deadline_s, remedy=REMEDY, on_retry=on_retry, fallback=fallback
+        source,
+        Clients(make, deadline_s),
+        deadline_s=deadline_s,
+        remedy=REMEDY,
+        on_retry=on_retry,
+        ask_byte=lambda key, offset, limit_s: by_the_sdk().ask_byte(key, offset, limit_s),
+        fallback=by_the_sdk,
     )
 
 
-def open_https(source: Source, *, deadline_s: float, on_retry: Callable[[], None] | None = None) -> ObjectReader:
-    """A reader of a web server's files below `source`."""
-    clients = _https_clients(source, deadline_s)
-    return ObjectReader(source, clients, deadline_s=deadline_s, remedy=_WEB_REMEDY, on_retry=on_retry)
-
-
-def _https_clients(source: Source, deadline_s: float) -> Clients:
-    # obstore quotes the path itself, and would double a '/' at the end.
-    parts = urlsplit(source.store_url)
-    address = f"{parts.scheme}://{parts.netloc}{unquote(parts.path)}".rstrip("/")
-
-    def make(options: "ClientConfig") -> "ObjectStore":
-        if parts.scheme == "http":
-            options["allow_http"] = True
-        return HTTPStore(address, client_options=options, retry_config=NO_RETRIES)
-
-    return Clients(make, deadline_s)
-
-
 def _token_provider() -> "Callable[[], AzureCredential]":
-    from mountd.stores.azure_blob import default_credential
+    from mountd.stores.azure_sdk import default_credential
 
-    identity = default_credential()
+    login = default_credential()
 
     def provide() -> "AzureCredential":
-        token = identity.get_token("https://storage.azure.com/.default")
+        token = login.get_token("https://storage.azure.com/.default")
         return {"token": token.token, "expires_at": datetime.fromtimestamp(token.expires_on, UTC)}
 
     return provide
 
 
-def _addressable(key: str) -> bool:
+def is_addressable(key: str) -> bool:
     """True if obstore asks for exactly this name (tried for every character; see the tests)."""
     control = any(character < " " or character == "\x7f" for character in key)
     return not control and all(segment not in {"", ".", ".."} for segment in key.split("/"))
@@ -290,7 +261,7 @@ def _may_be_matched(etag: str) -> bool:
     return bool(etag) and not etag.startswith(("W/", "lm:", "len:"))
 
 
-def _identity(wanted: str, meta: "ObjectMeta") -> str:
+def identity(wanted: str, meta: "ObjectMeta") -> str:
     """What the answer is, in the terms of `wanted`; with an empty `wanted`, in the best terms the answer allows.
 
     A real ETag first; else `lm:SECONDS-LENGTH` from Last-Modified; else `len:LENGTH`.
@@ -304,18 +275,12 @@ def _identity(wanted: str, meta: "ObjectMeta") -> str:
 
 
 def _check_identity(wanted: _Wanted, meta: "ObjectMeta") -> None:
-    found = _identity(wanted.etag, meta)
+    found = identity(wanted.etag, meta)
     if wanted.etag and not found:
         # Not the server that was listed: a proxy's or balancer's page, or one node of many; another attempt may tell.
         raise TransientError("an answer came without the ETag that pins it")
     if wanted.etag and found != wanted.etag:
-        raise _changed(wanted, found)
-
-
-def _changed(wanted: _Wanted, found: str) -> DataChangedError:
-    return DataChangedError(
-        f"{wanted.name}: was {wanted.etag}{_IS}{found}; freeze the source again to read the new one"
-    )
+        raise changed(wanted.name, wanted.etag, found)
 
 
 def _too_short(wanted: _Wanted, length: int) -> DataChangedError:

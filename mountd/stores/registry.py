@@ -50,11 +50,13 @@ def open_reader(
         from mountd.stores import azure_blob
 
         return azure_blob.AzureBlobStore(source, credential, deadline_s=deadline_s, verified=True, on_retry=on_retry)
-    from mountd.stores import objects
-
     if source.kind == "blob":
+        from mountd.stores import objects
+
         return objects.open_blob(source, credential, deadline_s=deadline_s, on_retry=on_retry)
-    return objects.open_https(source, deadline_s=deadline_s, on_retry=on_retry)
+    from mountd.stores import web
+
+    return web.open_https(source, deadline_s=deadline_s, on_retry=on_retry)
 
 
 def require_verifiable(urls: "Sequence[str]") -> None:
@@ -77,9 +79,9 @@ def open_lister(url: str, credential: "Credential | None", *, deadline_s: float 
         from mountd.stores import azure_blob
 
         return azure_blob.AzureBlobStore(source, credential, deadline_s=deadline_s)
-    from mountd.stores import objects
+    from mountd.stores import web
 
-    return objects.HttpsLister(source, deadline_s=deadline_s)
+    return web.HttpsLister(source, deadline_s=deadline_s)
 
 
 def open_writer(url: str, credential: "Credential | None", *, deadline_s: float = 60) -> Writer:

@@ -48,6 +48,10 @@ class TransientError(Exception):
         self.retry_after_s = retry_after_s
 
 
+class TurnedAwayError(TransientError):
+    """The service asks to come again later (429, 503), and perhaps said when, where obstore does not show it."""
+
+
 class Deadline:
     """A point in time after which nothing is tried any more."""
 

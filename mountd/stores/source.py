@@ -25,7 +25,7 @@ from mountd.log import redact
 
 Kind = Literal["file", "blob", "https", "memory"]
 
-_SAFE = "/-._~!$'()*,;:@&=+"  # what a path may hold unquoted; '+' is no space there
+PATH_SAFE = "/-._~!$'()*,;:@&=+"  # what a path may hold unquoted; '+' is no space there
 _ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
 _CONTAINER = re.compile(r"\$root|\$web|\$logs|(?=.{3,63}$)[a-z0-9]+(?:-[a-z0-9]+)*")
 _BLOB_HOST = re.compile(r"([a-z0-9]{3,24})(?:-secondary)?\.(?:z\d+\.)?blob\.[a-z0-9.-]+")
@@ -54,12 +54,12 @@ class Source:
     @property
     def base_url(self) -> str:
         """The URL for `open_reader` and its sisters."""
-        return self.store_url + quote(self.prefix, safe=_SAFE)
+        return self.store_url + quote(self.prefix, safe=PATH_SAFE)
 
 
 def file_url(path: Path) -> str:
     """The base URL of a local folder: absolute, quoted, ends in `/`."""
-    quoted = quote(os.fsencode(path.absolute().as_posix()), safe=_SAFE).strip("/")
+    quoted = quote(os.fsencode(path.absolute().as_posix()), safe=PATH_SAFE).strip("/")
     return f"file:///{quoted}/" if quoted else "file:///"
 
 
@@ -109,7 +109,7 @@ def _file(text: str) -> Source:
     raw = unquote_to_bytes(os.fsencode(rest))
     if b"\0" in raw:
         raise BadInputError(f"{shown(text)}: holds a NUL")
-    clean = quote(os.path.normpath(b"/" + raw.lstrip(b"/")), safe=_SAFE)
+    clean = quote(os.path.normpath(b"/" + raw.lstrip(b"/")), safe=PATH_SAFE)
     return Source("file", f"file://{clean.rstrip('/')}/", open_ended=bool(rest) and not rest.endswith("/"))
 
 
@@ -143,7 +143,7 @@ def _web(parts: SplitResult, scheme: str, port: int | None) -> Source:
     if scheme == "http" and not _is_loopback(host):
         raise BadInputError(f"{_bare(parts)}: use https; plain http is accepted from this machine only")
     folder, _, name = unquote(parts.path).rpartition("/")
-    return Source("https", f"{endpoint}{quote(folder, safe=_SAFE)}/", file=name)
+    return Source("https", f"{endpoint}{quote(folder, safe=PATH_SAFE)}/", file=name)
 
 
 def _blob(endpoint: str, account: str, path: str, parts: SplitResult) -> Source:

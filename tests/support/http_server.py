@@ -147,7 +147,8 @@ class _Handler(BaseHTTPRequestHandler):
         if state.if_match and wanted and wanted != etag:
             self._send(412, b"changed", {})
             return
-        asked = self.headers.get("Range") if state.ranges and fault != "whole" else None
+        asked = self.headers.get("Range") or self.headers.get("x-ms-range")
+        asked = asked if state.ranges and fault != "whole" else None
         if asked is None:
             self._send(200, data, headers, fault)
             return

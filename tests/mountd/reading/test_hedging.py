@@ -17,7 +17,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from mountd.reading.flights import Flight
 
-KIB = 1 << 10
+KIB, MIB = 1 << 10, 1 << 20
 A = file_of("a", 8 << 20)
 
 
@@ -239,6 +239,19 @@ def test_a_store_that_never_comes_back_holds_neither_reader_nor_pool_and_keeps_i
         until(lambda: nothing_is_out(reading), what="the end of the calls")
         until(lambda: workers(reading) == before, what="the end of their threads")
         assert landed.empty()
+
+
+def test_however_many_never_come_back_each_reader_is_told_by_his_deadline(
+    store: Stalling, gate: threading.Event
+) -> None:
+    store.script = [lambda: gate.wait(60)]
+    with open_reading(store, threads=8, deadline_s=0.5) as reading:
+        landed = [ask(reading, start * MIB) for start in range(6)]
+        begin_s = time.monotonic()
+        assert {type(each.get(timeout=20).failure) for each in landed} == {StoreUnreachableError}
+        assert time.monotonic() - begin_s < 15  # and not when a calm has come
+        gate.set()
+        until(lambda: nothing_is_out(reading), what="the end of the calls")
 
 
 class Timed(FakeStore):

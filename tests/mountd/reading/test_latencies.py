@@ -76,6 +76,13 @@ class Allowances(RuleBasedStateMachine):
         if granted:
             self.out.append(size)
 
+    @rule(size=st.integers(1, 2 * ROOM_BYTES))
+    def take_hopeless(self, size: int) -> None:
+        granted = self.allowance.take_hopeless(size)
+        assert granted is (len(self.out) < THREADS)
+        if granted:
+            self.out.append(size)
+
     @precondition(lambda self: self.out)
     @rule(data=st.data())
     def give(self, data: st.DataObject) -> None:
@@ -97,3 +104,4 @@ def test_there_are_never_more_than_the_threads() -> None:
         allowance.earn(20)
         allowance.take(1)
     assert allowance.out == THREADS
+    assert not allowance.take_hopeless(1)

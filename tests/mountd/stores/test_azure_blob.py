@@ -11,7 +11,14 @@ import pytest
 from azure.core.exceptions import ServiceResponseError
 from azure.storage.blob import ContainerSasPermissions, generate_container_sas
 
-from mountd.errors import BadInputError, CorruptDataError, DestinationExistsError, NotFoundError, StoreUnreachableError
+from mountd.errors import (
+    BadInputError,
+    CorruptDataError,
+    DataChangedError,
+    DestinationExistsError,
+    NotFoundError,
+    StoreUnreachableError,
+)
 from mountd.stores import azure_blob, registry
 from mountd.stores.azure_blob import AzureBlobStore
 from mountd.stores.credentials import Credential
@@ -176,6 +183,38 @@ def test_retry_after_is_honoured_and_a_lasting_503_is_an_error() -> None:
         with pytest.raises(StoreUnreachableError, match=r"HTTP 503.*asks to wait 30 s"):
             list(lister.list())
         assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("verified", [False, True])
+def test_a_blob_that_changed_or_went_is_named_with_both_etags(
+    azurite: Azurite, container: str, *, verified: bool
+) -> None:
+    azurite.put(container, "f/x", b"first")
+    url, credential = azurite.url(container), Credential("key", KEY)
+
+    def etag() -> str:
+        return next(iter(registry.open_lister(url, credential).list("f/x"))).etag
+
+    frozen = etag()
+    reader = registry.open_reader(url, credential, verified=verified)
+    assert bytes(reader.read("f/x", 0, 5, frozen)) == b"first"
+    azurite.put(container, "f/x", b"second")
+    with pytest.raises(DataChangedError, match=f"f/x: was {frozen}, is {etag()}; freeze the source again"):
+        reader.read("f/x", 0, 5, frozen)
+    with pytest.raises(DataChangedError, match="f/x: holds 6 bytes, 100 were frozen"):
+        reader.read("f/x", 0, 100, etag())
+    registry.open_writer(url, credential).delete("f/x")
+    with pytest.raises(DataChangedError, match=f"f/x: was {frozen}, is gone; freeze the source again"):
+        reader.read("f/x", 0, 5, frozen)
+
+
+@pytest.mark.parametrize("status", [404, 412, 416])
+def test_a_service_that_contradicts_itself_is_asked_again(status: int) -> None:
+    with HttpServer.start() as server:
+        server.put("/acct/cont/x", b"12345", etag='"1"', modified_s=1_700_000_000)
+        reader = registry.open_reader(f"{server.endpoint}/acct/cont/", None, deadline_s=10)
+        server.faults.append(Fault(status=status))  # and then it tells the very ETag that was asked for
+        assert bytes(reader.read("x", 0, 5, "1")) == b"12345"
 
 
 def test_azure_default_names_the_missing_package() -> None:

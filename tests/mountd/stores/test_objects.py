@@ -83,6 +83,22 @@ def test_a_lasting_fault_is_an_error_by_the_deadline(server: HttpServer, fault: 
     assert "a page" not in str(caught.value)
 
 
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("folder", ["", "devstoreaccount1/cont/"], ids=["web", "blob"])
+def test_retry_after_is_heard_and_waited_for(server: HttpServer, status: int, folder: str) -> None:
+    server.put(f"/{folder}x", DATA, etag='"1"', modified_s=1_700_000_000)
+    server.faults.extend([Fault(status=status), Fault(status=status, headers=(("Retry-After", "1"),))])
+    reader = registry.open_reader(f"{server.endpoint}/{folder}", None, deadline_s=20)
+    start_s = time.monotonic()
+    assert bytes(reader.read("x", 1000, 70_000, "1")) == DATA[1000:71_000]
+    assert time.monotonic() - start_s >= 1
+    assert len(server.requests) == 4  # turned away twice; let in, which one byte tells; the read
+    server.faults.extend([Fault(status=status), Fault(status=status, headers=(("Retry-After", "60"),))])
+    with pytest.raises(StoreUnreachableError, match=f"HTTP {status}.*; the service asks to wait 60 s"):
+        reader.read("x", 1000, 70_000, "1")
+    assert time.monotonic() - start_s < 15  # and not when the deadline is over
+
+
 def test_a_stall_is_given_up_early_enough_for_another_attempt(server: HttpServer) -> None:
     server.put("/x", DATA, etag='"1"')
     server.faults.append(Fault("stall"))

@@ -1,0 +1,189 @@
+"""What Microsoft's storage SDKs need around them: credentials, connections, time limits, and their errors in our words.
+
+Invariants: an SDK asks once, the retries are ours; messages are made of statuses and service codes only, because the SDKs'
+texts hold URLs and signatures; nothing of an SDK's own errors gets out of `sdk_translated`.
+"""
+
+import logging
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import requests
+from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential
+from azure.core.exceptions import AzureError, HttpResponseError, ServiceRequestError, ServiceResponseError
+from azure.core.pipeline.transport import RequestsTransport
+
+from mountd.errors import AccessDeniedError, BadInputError, DataChangedError, DestinationExistsError, NotFoundError
+from mountd.log import RedactingFilter
+from mountd.stores.credentials import REMEDY, Credential
+from mountd.stores.retry import NO_ANSWER, TransientError, parse_retry_after
+
+if TYPE_CHECKING:
+    from azure.core.credentials import TokenCredential
+
+Timeouts = dict[str, Any]  # keywords for an SDK's transport
+
+WRONG_MD5: Final = "the bytes that came do not have the MD5 that the service told"
+NO_CONTAINER: Final = "ContainerNotFound"
+_CONNECT_S = 5.0
+_CONNECTIONS = 64
+_PIECE_BYTES = 1 << 16
+_TRANSIENT = {408, 429, 500, 502, 503, 504}
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/\d+")
+_EXISTS = {"BlobAlreadyExists", "ConditionNotMet", "TargetConditionNotMet"}
+
+# urllib3 writes whole URLs, SAS signature included, at debug level.
+logging.getLogger("urllib3.connectionpool").addFilter(RedactingFilter())
+# It warns of every error body that is no XML; what an answer means to us is in our own line.
+logging.getLogger("azure.storage.blob._shared.response_handlers").setLevel(logging.ERROR)
+
+
+def default_credential() -> "TokenCredential":
+    """The identity of this machine, login or environment, as azure-identity finds it.
+
+    Raises:
+        BadInputError: azure-identity is not installed.
+    """
+    try:
+        from azure.identity import DefaultAzureCredential  # type: ignore[import-not-found,import-untyped,unused-ignore]  # optional
+    except ImportError:
+        raise BadInputError("--credential azure-default needs a package more: pip install azure-identity") from None
+    found: TokenCredential = DefaultAzureCredential()
+    return found
+
+
+def sdk_credential(found: Credential, account: str) -> Any:
+    """What an SDK's client takes as its credential."""
+    if found.kind == "key":
+        return AzureNamedKeyCredential(account, found.secret)
+    if found.kind == "sas":
+        return AzureSasCredential(found.secret)
+    return default_credential() if found.kind == "azure_default" else None
+
+
+class _BoundedAnswers(requests.adapters.HTTPAdapter):
+    """Connections whose answers end by the limit of a request, with their bodies.
+
+    The limit that `requests` knows begins anew with every piece that comes: an answer that trickles would never end.
+    """
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        """Send it; the body may be read until the sum of both limits is over, and what is sent does not count."""
+        begin_s = time.monotonic()
+        response = super().send(request, *args, **kwargs)
+        limits = kwargs.get("timeout")
+        if isinstance(limits, tuple):
+            sends = request.method not in {"GET", "HEAD"}
+            end_s = sum(limits) + (time.monotonic() if sends else begin_s)
+            response.raw.stream = partial(_pieces, response.raw, end_s)
+        return response
+
+
+def _pieces(raw: Any, end_s: float, _: int = 0, *, decode_content: bool | None = None) -> Iterator[bytes]:
+    """A body as it comes, in the place of what `raw` itself would only give in pieces of a certain size."""
+    while data := raw.read1(_PIECE_BYTES, decode_content=decode_content):
+        if time.monotonic() > end_s:
+            raw.close()
+            raise requests.ReadTimeout("timed out in the middle of a body")
+        yield data
+
+
+def transport() -> RequestsTransport:
+    """A transport for many threads: the default one keeps 10 connections and warns about each further one."""
+    session = requests.Session()
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, _BoundedAnswers(pool_maxsize=_CONNECTIONS))
+    return RequestsTransport(session=session, session_owner=True)
+
+
+def timeouts_of(limit_s: float) -> Timeouts:
+    """The SDK's two limits out of one."""
+    # The SDK takes no sum of the two: together they end with the time that is left.
+    connect_s = min(_CONNECT_S, limit_s / 2)
+    return {"connection_timeout": connect_s, "read_timeout": limit_s - connect_s}
+
+
+def exists(name: str) -> str:
+    """The line for a key that is taken."""
+    return f"{name}: exists already; choose another place, or allow overwriting"
+
+
+def check_range(asked: str | None, headers: Any) -> None:
+    """Refuse a page in the place of data, another range, and half of one: an SDK takes all of them for what it asked for.
+
+    `asked` is the request's x-ms-range.
+
+    Raises:
+        TransientError: it is not what was asked for.
+    """
+    if asked is None:  # what the SDK asks of an empty blob
+        return
+    first, _, last = asked.removeprefix("bytes=").partition("-")
+    told = _CONTENT_RANGE.fullmatch(headers.get("Content-Range") or "")
+    if told is None:
+        raise TransientError("an answer came that is no range of a blob")
+    came = int(told[2]) - int(told[1]) + 1
+    if told[1] != first or int(told[2]) > int(last):
+        raise TransientError("another range came than was asked for")
+    if int(headers.get("Content-Length") or came) != came:
+        raise TransientError(f"{headers['Content-Length']} bytes came, {came} were told")
+
+
+@contextmanager
+def sdk_translated(name: str, *, pinned: bool, anonymous: bool) -> Iterator[None]:
+    """Turn what an SDK raises into our errors, or into `TransientError` where asking again may help."""
+    try:
+        yield
+    except HttpResponseError as error:
+        raise _answered(name, error, pinned=pinned, anonymous=anonymous) from None
+    except (ServiceRequestError, ServiceResponseError) as error:
+        raise TransientError(_network_reason(error)) from None
+    except requests.RequestException as error:  # an SDK lets out what happens in the middle of a body
+        raise TransientError(_network_reason(error)) from None
+    except AzureError as error:
+        if str(error).startswith("MD5 mismatch"):
+            raise TransientError(WRONG_MD5) from None
+        raise TransientError(f"the SDK failed ({type(error).__name__})") from None
+    except ValueError:  # what the SDK says of an answer without the headers that it must have
+        raise TransientError("the answer is not well-formed") from None
+
+
+def _network_reason(error: Exception) -> str:
+    text = str(error)
+    signs = (
+        ("Connection refused", "the connection was refused"),
+        ("NameResolutionError", "the host name was not found"),
+        ("Name or service not known", "the host name was not found"),
+        ("timed out", NO_ANSWER),
+    )
+    return next((said for sign, said in signs if sign in text), "the connection failed or broke off")
+
+
+def error_code(error: HttpResponseError) -> str:
+    """The service's own code of an error, '' without one."""
+    code = getattr(error, "error_code", None)  # set by the storage SDK, as an enum where it knows the code
+    return str(getattr(code, "value", code) or "")
+
+
+def _answered(name: str, error: HttpResponseError, *, pinned: bool, anonymous: bool) -> Exception:
+    status = error.status_code or 0
+    code = error_code(error)
+    said = f"HTTP {status} {code}".rstrip()
+    if status in _TRANSIENT or not status:
+        header = getattr(error.response, "headers", {}).get("Retry-After")
+        return TransientError(said if status else "a broken answer", parse_retry_after(header))
+    if code in _EXISTS and not pinned:
+        return DestinationExistsError(exists(name))
+    if status in {412, 416} or (status == 404 and pinned and code != NO_CONTAINER):
+        return DataChangedError(f"{name}: changed or gone since it was frozen; freeze the source again")
+    if status in {401, 403} or code == "PublicAccessNotPermitted" or (anonymous and code == "ResourceNotFound"):
+        denied = "there is no credential for it" if anonymous else "the credential is refused or lacks the right"
+        return AccessDeniedError(f"{name}: access denied, {denied} ({said}); {REMEDY}")
+    if status == 404:
+        what = "no such container; create it or check its name" if code == NO_CONTAINER else "no such object"
+        return NotFoundError(f"{name}: {what}")
+    return BadInputError(f"{name}: the store refuses the request ({said})")
