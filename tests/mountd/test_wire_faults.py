@@ -6,26 +6,20 @@ for Azure), blobs with --verify-wire and blobs with odd names (Microsoft's SDK).
 two of them and verified blobs in the other two, downloads and freezes in full; `make test-full` all the rest.
 """
 
-import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from mountd import client
-from mountd.download import download
-from mountd.freeze import FreezeSource, freeze
 from tests.mountd import wire_cases
 from tests.mountd.wire_cases import (
-    EIO,
-    FREEZES,
     HARMS,
     PHASES,
     RIGHT,
-    SIZE,
     STREAM_AT,
     Case,
     Lag,
@@ -34,11 +28,8 @@ from tests.mountd.wire_cases import (
     at_once,
     blob_place,
     cases,
-    told,
     web_place,
 )
-from tests.support.fault_proxy import Request
-from tests.support.waiting import until
 
 pytestmark = [pytest.mark.fuse, pytest.mark.azurite]
 
