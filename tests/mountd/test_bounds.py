@@ -176,6 +176,16 @@ def test_eight_processes_read_as_a_data_loader_s_workers_do(world: Served, tmp_p
         subprocess.run(command, check=True, cwd=ROOT, timeout=100)
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_torch_s_data_loader_reads_a_mount_by_four_workers(world: Served, tmp_path: Path, method: str) -> None:
+    with world.mount(tmp_path / "mnt", cache_dir=str(tmp_path / "cache"), memory="16MiB") as mount:
+        told = [str(each) for item in SIZES.items() for each in item]
+        command = [sys.executable, "-m", "tests.support.torch_loading", method, str(mount.mountpoint), *told]
+        done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=110)
+        assert done.returncode == 0, done.stderr
+
+
 def test_the_worker_s_threads_and_descriptors_are_bounded_under_500_readers(world: Served, tmp_path: Path) -> None:
     with world.mount(tmp_path / "mnt", cache_dir=str(tmp_path / "cache"), memory="16MiB") as mount:
         pid, peak = mount.status()["worker_pid"], [0, 0]
