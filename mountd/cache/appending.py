@@ -37,9 +37,9 @@ class Record:
     crcs: tuple[int, ...]
 
     @classmethod
-    def of(cls, file: bytes, offset: int, data: Buffer) -> Self:
-        """Of bytes that are right now."""
-        return cls(file, offset, memoryview(data).toreadonly(), checksums(data))
+    def of(cls, file: bytes, offset: int, data: Buffer, crcs: tuple[int, ...] | None) -> Self:
+        """Of bytes that have these checksums, or that are right now."""
+        return cls(file, offset, memoryview(data).toreadonly(), checksums(data) if crcs is None else crcs)
 
     @property
     def size_bytes(self) -> int:

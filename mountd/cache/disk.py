@@ -102,14 +102,22 @@ class DiskCache:
                 at = extent.end
         return at >= offset + size
 
-    def put(self, file: bytes, offset: int, data: Buffer, written: Callable[[], None]) -> bool:
+    def put(
+        self,
+        file: bytes,
+        offset: int,
+        data: Buffer,
+        written: Callable[[], None],
+        crcs: tuple[int, ...] | None = None,
+    ) -> bool:
         """Queue an extent of at most 8 MiB for the disk, without waiting; False if it is not taken.
 
-        If it is, `written` is called once, by the writer's thread, when the cache refers to `data` no more, stored or not.
+        `crcs` are its checksums, where they are known from when the bytes came. If it is taken,
+        `written` is called once, by the writer's thread, when the cache refers to `data` no more, stored or not.
         """
         if not 0 < len(data) <= LONGEST_BYTES or self._is_paused():
             return False
-        return self._queue.put(Offer(Record.of(file, offset, data), written))
+        return self._queue.put(Offer(Record.of(file, offset, data, crcs), written))
 
     def drain(self, timeout_s: float) -> bool:
         """Wait until all that was put is stored or given up; False if that takes longer."""

@@ -54,18 +54,18 @@ class MemoryStatus:
 class Extent:
     """One run of a file's bytes that is kept; its owner is the table, everybody else holds it as a token."""
 
-    __slots__ = ("_crcs", "ahead", "data", "end", "file", "is_damaged", "pins", "put_s", "start")
+    __slots__ = ("ahead", "crcs", "data", "end", "file", "is_damaged", "pins", "put_s", "start")
 
     def __init__(self, file: bytes, start: int, data: Buffer, *, ahead: bool) -> None:
         self.file, self.start, self.end = file, start, start + len(data)
-        self.data, self._crcs = memoryview(data), checksums(data)
+        self.data, self.crcs = memoryview(data), checksums(data)
         self.is_damaged = False  # then the table has it no more, only the budget
         self.ahead, self.pins, self.put_s = ahead, 1, time.monotonic()
 
     def piece(self, begin: int, finish: int) -> memoryview | None:
         """Bytes [begin, finish) of the file, which it must have; None if they are not what came."""
         first, last = (begin - self.start) // GRANULE_BYTES, -(-(finish - self.start) // GRANULE_BYTES)
-        if not are_whole(self.data, first * GRANULE_BYTES, self._crcs[first:last]):
+        if not are_whole(self.data, first * GRANULE_BYTES, self.crcs[first:last]):
             return None
         return self.data[begin - self.start : finish - self.start]
 

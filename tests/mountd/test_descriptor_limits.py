@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from mountd import client
-from mountd.errors import MountdError
 from tests.support.content import make_tree
 from tests.support.mounts import is_running, mounts_below
 from tests.support.storms import KIB, MIB, Served, read_apart, served, wrong
@@ -64,11 +63,10 @@ def read_much(world: Served, folder: Path, seed: int, count: int = 1000) -> None
     assert wrong(reads, read_apart(reads, threads=READERS)) == []
 
 
-@pytest.mark.parametrize("most", [64, 256])
-def test_few_descriptors_cost_no_reader_anything(world: Served, tmp_path: Path, most: int) -> None:
-    with mounted_with(f"-n {most}", world, tmp_path) as told:
-        assert resource.prlimit(told["worker_pid"], resource.RLIMIT_NOFILE) == (most, most)
-        read_much(world, tmp_path, most)
+def test_few_descriptors_cost_no_reader_anything(world: Served, tmp_path: Path) -> None:
+    with mounted_with("-n 256", world, tmp_path) as told:
+        assert resource.prlimit(told["worker_pid"], resource.RLIMIT_NOFILE) == (256, 256)
+        read_much(world, tmp_path, 1)
         assert is_running(told["worker_pid"])
         assert (tmp_path / "mnt" / "0").read_bytes() == (world.plain / "0").read_bytes()
 
@@ -80,11 +78,11 @@ def test_a_soft_limit_is_raised_to_the_hard_one(world: Served, tmp_path: Path) -
             assert soft == min(hard, 4096)
 
 
-@pytest.mark.parametrize("most", [8, 12])
+@pytest.mark.parametrize("most", [32, 64, 255])
 def test_too_few_descriptors_to_mount_with_are_one_line(world: Served, tmp_path: Path, most: int) -> None:
     done = mount_with(f"-n {most}", world, tmp_path)
     assert (done.returncode, done.stderr.count("\n")) == (6, 1), done.stderr
-    assert "Too many open files" in done.stderr
+    assert f"may have {most} files open, a mount needs 256" in done.stderr
     assert not mounts_below(tmp_path)
 
 
@@ -100,21 +98,6 @@ def test_a_supervisor_without_a_descriptor_lets_callers_wait_and_reads_go_on(wor
         finally:
             resource.prlimit(supervisor, resource.RLIMIT_NOFILE, had)
         assert answer.result(30)["worker_pid"] == told["worker_pid"]
-
-
-def test_a_worker_without_a_descriptor_reads_on_and_says_that_it_cannot_talk(world: Served, tmp_path: Path) -> None:
-    with mounted_with("-n 256", world, tmp_path) as told:
-        worker, mountpoint = told["worker_pid"], tmp_path / "mnt"
-        read_much(world, tmp_path, 6)  # from here on it has all its connections
-        had = resource.prlimit(worker, resource.RLIMIT_NOFILE)
-        resource.prlimit(worker, resource.RLIMIT_NOFILE, (1, had[1]))
-        try:
-            with pytest.raises(MountdError, match="hung up before it answered"):
-                client.status(mountpoint)
-            read_much(world, tmp_path, 7, 200)
-        finally:
-            resource.prlimit(worker, resource.RLIMIT_NOFILE, had)
-        assert client.status(mountpoint)["worker_pid"] == worker
 
 
 def open_of(pid: int) -> list[Path]:
