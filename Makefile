@@ -21,6 +21,7 @@ TOOLS := .venv/.tools
 LIBFUSE := .venv/.libfuse
 BENCH := .venv/.bench
 TORCH := .venv/.torch
+POSTGRES := .venv/.postgres
 BENCH_ARGS ?=
 AZURITE := .venv/azurite/.installed-$(AZURITE_VERSION)
 
@@ -30,7 +31,8 @@ REQUIRE_FUSE := $(shell [ -r /dev/fuse ] && [ -w /dev/fuse ] && echo MOORAGE_REQ
 # All that the goals need of the machine, so that one line names all that is missing.
 NEEDS := python fuse $(if $(filter setup lint test test-full bench,$(MAKECMDGOALS)),libfuse) \
 	$(if $(filter setup test test-full,$(MAKECMDGOALS)),tests node) \
-	$(if $(filter azurite,$(STORE)),node) $(if $(filter bench,$(MAKECMDGOALS)),bench)
+	$(if $(filter azurite,$(STORE)),node) $(if $(filter bench,$(MAKECMDGOALS)),bench) \
+	$(if $(filter test-full,$(MAKECMDGOALS)),postgres)
 
 help: ## list the targets
 	awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,7 +55,7 @@ test: lint $(AZURITE) $(TOOLS) ## lint, and all tests but the long ones
 	echo "test: pytest"
 	$(REQUIRE_FUSE) $(BIN)/pytest -q -m "not full"
 
-test-full: $(INSTALLED) $(LIBFUSE) $(AZURITE) $(TOOLS) $(BENCH) $(TORCH) ## the long tests
+test-full: $(INSTALLED) $(LIBFUSE) $(AZURITE) $(TOOLS) $(BENCH) $(TORCH) $(POSTGRES) ## the long tests
 	echo "test-full: pytest"
 	$(REQUIRE_FUSE) $(BIN)/pytest -q -m full
 
@@ -98,6 +100,10 @@ $(TORCH): pyproject.toml | $(INSTALLED)
 	echo "setup: pip install torch==$(TORCH_VERSION)"
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-input 'torch==$(TORCH_VERSION)' </dev/null \
 		$(if $(PIP_FIND_LINKS),,--extra-index-url https://download.pytorch.org/whl/cpu)
+	touch $@
+
+$(POSTGRES): .ci/system-packages | $(INSTALLED)
+	.ci/system-packages postgres
 	touch $@
 
 $(AZURITE): | $(INSTALLED)

@@ -1,16 +1,32 @@
--- List Blobs and Get Container Properties of the shaped server. An index file per container holds its blobs, sorted by key:
--- key, size, ETag and Last-Modified, with tabs between. A marker is the first key of the next page.
+-- List Blobs and Get Container Properties of the shaped server. A container is a number of blobs and a function from a place
+-- to a blob: read from an index file, sorted by key (key, size, ETag and Last-Modified, with tabs between), or made up from
+-- the place itself, so that ten million take no memory. A marker is the first key of the next page.
 
 local listing = { containers = {} }
 
+local function indexed(path)
+    local blobs = {}
+    for line in io.lines(path) do
+        local key, size, etag, modified = line:match("^([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)$")
+        blobs[#blobs + 1] = { key = key, size = size, etag = etag, modified = modified }
+    end
+    return { count = #blobs, at = function(place) return blobs[place] end }
+end
+
+-- The key as `small_key` in content.py makes it.
+local function pretended(count)
+    return { count = count, at = function(place)
+        if place > count then return nil end
+        local number = place - 1
+        local key = string.format("%04d/%07d.bin", math.floor(number / 1000), number)
+        return { key = key, size = 100000, etag = "69000000-186a0", modified = "Thu, 01 Jan 1970 00:00:00 GMT" }
+    end }
+end
+
 function listing.load(folder)
-    for name in io.lines(folder .. "/containers") do
-        local blobs = {}
-        for line in io.lines(folder .. "/" .. name .. ".tsv") do
-            local key, size, etag, modified = line:match("^([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)$")
-            blobs[#blobs + 1] = { key = key, size = size, etag = etag, modified = modified }
-        end
-        listing.containers[name] = blobs
+    for line in io.lines(folder .. "/containers") do
+        local name, count = line:match("^([^\t]*)\t?(%d*)$")
+        listing.containers[name] = count ~= "" and pretended(tonumber(count)) or indexed(folder .. "/" .. name .. ".tsv")
     end
 end
 
@@ -20,10 +36,10 @@ end
 
 -- The first place whose key is not below `key`.
 local function place(blobs, key)
-    local low, high = 1, #blobs + 1
+    local low, high = 1, blobs.count + 1
     while low < high do
         local middle = math.floor((low + high) / 2)
-        if blobs[middle].key < key then low = middle + 1 else high = middle end
+        if blobs.at(middle).key < key then low = middle + 1 else high = middle end
     end
     return low
 end
@@ -37,17 +53,19 @@ end
 
 local function page(blobs, prefix, delimiter, marker, limit)
     local found, at = {}, place(blobs, marker > prefix and marker or prefix)
-    while blobs[at] and blobs[at].key:sub(1, #prefix) == prefix do
-        if #found == limit then return found, blobs[at].key end
-        local cut = delimiter ~= "" and blobs[at].key:find(delimiter, #prefix + 1, true)
+    local blob = blobs.at(at)
+    while blob and blob.key:sub(1, #prefix) == prefix do
+        if #found == limit then return found, blob.key end
+        local cut = delimiter ~= "" and blob.key:find(delimiter, #prefix + 1, true)
         if cut then
-            local folder = blobs[at].key:sub(1, cut + #delimiter - 1)
+            local folder = blob.key:sub(1, cut + #delimiter - 1)
             found[#found + 1] = "<BlobPrefix><Name>" .. escaped(folder) .. "</Name></BlobPrefix>"
             at = place(blobs, folder .. "\255")
         else
-            found[#found + 1] = blob_xml(blobs[at])
+            found[#found + 1] = blob_xml(blob)
             at = at + 1
         end
+        blob = blobs.at(at)
     end
     return found, ""
 end

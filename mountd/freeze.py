@@ -22,6 +22,7 @@ from mountd.stores.credentials import Credential
 
 EVERYTHING: Final = "**"
 _CONTROL: Final = ".moorage/"
+_PROGRESS_EVERY: Final = 1000
 PAGE_DEADLINE_S: Final = 20.0  # somebody waits for the listing, and a mistyped address should not cost a minute
 
 
@@ -46,7 +47,7 @@ def freeze(
     progress: Callable[[int], None] | None = None,
     deadline_s: float = PAGE_DEADLINE_S,
 ) -> ManifestSummary:
-    """List `sources` and write the manifest `target`; `progress` is told how many files were seen so far.
+    """List `sources` and write the manifest `target`; `progress` is told now and then how many files were seen.
 
     Each page of a listing comes within `deadline_s`.
 
@@ -129,9 +130,11 @@ def _files(
             yield _frozen(source, numbers[source.url], info)
             if not info.is_directory and not info.key.endswith("/"):
                 seen += 1
-                progress(seen)
+                if not seen % _PROGRESS_EVERY:
+                    progress(seen)
         if seen == before:
             raise NotFoundError(_nothing(source))
+    progress(seen)
 
 
 def _matching(source: FreezeSource, deadline_s: float) -> Iterator[ObjectInfo]:

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -54,15 +55,23 @@ def frozen_source(source: str, credential: Credential | None, settings: Settings
 
 
 @contextmanager
-def counting(what: str) -> Iterator[Callable[[int], None] | None]:
-    """A line on a terminal's stderr that counts files; nothing where nobody looks."""
+def counting(what: str, expected: int = 0) -> Iterator[Callable[[int], None] | None]:
+    """A line on a terminal's stderr that counts files, of some `expected`; nothing where nobody looks."""
     if not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console
 
+    begin_s = time.monotonic()
     with Console(stderr=True).status(what) as status:
-        yield lambda files: status.update(f"{what}: {files:,} files")
+
+        def tell(files: int) -> None:
+            seconds = time.monotonic() - begin_s
+            rate = files / max(seconds, 0.001)
+            left = f", about {(expected - files) / rate:.0f} s left" if expected > files and rate else ""
+            status.update(f"{what}: {files:,} files, {rate:,.0f} a second{left}")
+
+        yield tell
 
 
 @click.command()
@@ -71,15 +80,27 @@ def counting(what: str) -> Iterator[Callable[[int], None] | None]:
     "-o", "--output", "target", metavar="FILE", required=True, type=click.Path(path_type=Path), help="The manifest."
 )
 @click.option("--overwrite", is_flag=True, help="Replace FILE if it is there.")
+@click.option(
+    "--since",
+    metavar="OLDER",
+    type=click.Path(path_type=Path),
+    help="List what is new, changed or gone since the manifest OLDER.",
+)
 @credential_option
-def freeze(source: str, target: Path, *, overwrite: bool, credential: Credential | None) -> None:
+def freeze(source: str, target: Path, *, overwrite: bool, since: Path | None, credential: Credential | None) -> None:
     """Freeze SOURCE into the manifest FILE: paths, sizes and ETags as they are now."""
     from mountd.freeze import freeze_source
 
     if target.exists() and not overwrite:
         raise BadInputError(f"{target}: is there already; choose another name, or --overwrite")
-    with counting("freezing") as progress:
+    expected = 0 if since is None else _files_in(since, target)
+    with counting("freezing", expected) as progress:
         summary = freeze_source(source, credential, target, progress)
+    if since is not None:
+        from mountd.diff import compare
+
+        for drift in compare(since, target):
+            click.echo(_line(drift))
     click.echo(f"{target}: {summary.files} files, {format_size(summary.size_bytes)}, digest {summary.digest}")
 
 
@@ -96,20 +117,35 @@ def verify(manifest: Path) -> None:
         )
 
 
+def _files_in(older: Path, target: Path) -> int:
+    """How many files the manifest `older` has: so many may come again."""
+    from mountd.dataset.manifest import Manifest
+
+    with Manifest.open(older) as opened:
+        if target.exists() and older.samefile(target):
+            raise BadInputError(f"{older}: is also what is to be written; give the new manifest another name")
+        return opened.file_count
+
+
 @click.command()
 @click.argument("manifest", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("newer", metavar="[NEWER]", required=False, type=click.Path(path_type=Path))
 @click.option("--new", is_flag=True, help="Also tell what lies beside the frozen files now.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on each line.")
 @credential_option
-def diff(manifest: Path, *, new: bool, as_json: bool, credential: Credential | None) -> int:
-    """List what has changed or gone since FILE was frozen, by listing its sources; exit 9 if anything has."""
+def diff(manifest: Path, newer: Path | None, *, new: bool, as_json: bool, credential: Credential | None) -> int:
+    """List what has changed or gone since FILE was frozen, by listing its sources; exit 9 if anything has.
+
+    With a second manifest nobody is asked, and what is new in it is told, too.
+    """
     from mountd.dataset.manifest import Manifest
+    from mountd.diff import compare
     from mountd.diff import diff as run
 
     with Manifest.open(manifest) as opened:
         credentials = dict.fromkeys(opened.sources, credential) if credential is not None else {}
     code = 0
-    for drift in run(manifest, credentials, new=new):
+    for drift in run(manifest, credentials, new=new) if newer is None else compare(manifest, newer):
         code = DataChangedError.exit_code
         told = {name: value for name, value in asdict(drift).items() if value not in {"", None}}
         click.echo(json.dumps(told) if as_json else _line(drift))

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import requests
 from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Timeouts = dict[str, Any]  # keywords for an SDK's transport
 
 WRONG_MD5: Final = "the bytes that came do not have the MD5 that the service told"
+MALFORMED: Final = "the answer is not well-formed"
 NO_CONTAINER: Final = "ContainerNotFound"
 _CONNECT_S = 5.0
 _CONNECTIONS = 64
@@ -38,8 +39,9 @@ _EXISTS = {"BlobAlreadyExists", "ConditionNotMet", "TargetConditionNotMet"}
 
 # urllib3 writes whole URLs, SAS signature included, at debug level.
 logging.getLogger("urllib3.connectionpool").addFilter(RedactingFilter())
-# It warns of every error body that is no XML; what an answer means to us is in our own line.
-logging.getLogger("azure.storage.blob._shared.response_handlers").setLevel(logging.ERROR)
+# They log what they raise as well, up to "critical"; what it means to us is in our own line.
+for _name in ("azure.core", "azure.storage"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL + 1)
 
 
 def default_credential() -> "TokenCredential":
@@ -112,25 +114,34 @@ def exists(name: str) -> str:
     return f"{name}: exists already; choose another place, or allow overwriting"
 
 
-def check_range(asked: str | None, headers: Any) -> None:
+def check_range(response: Any) -> None:
     """Refuse a page in the place of data, another range, and half of one: an SDK takes all of them for what it asked for.
-
-    `asked` is the request's x-ms-range.
 
     Raises:
         TransientError: it is not what was asked for.
     """
-    if asked is None:  # what the SDK asks of an empty blob
+    answer, asked = response.http_response, response.http_request.headers.get("x-ms-range")
+    if asked is None or answer.status_code >= 300:  # without a range the SDK asks about an empty blob
         return
+    if why := _why_no_range(asked, answer.headers):
+        refuse(response, TransientError(why))
+
+
+def _why_no_range(asked: str, headers: Any) -> str:
     first, _, last = asked.removeprefix("bytes=").partition("-")
     told = _CONTENT_RANGE.fullmatch(headers.get("Content-Range") or "")
     if told is None:
-        raise TransientError("an answer came that is no range of a blob")
-    came = int(told[2]) - int(told[1]) + 1
+        return "an answer came that is no range of a blob"
     if told[1] != first or int(told[2]) > int(last):
-        raise TransientError("another range came than was asked for")
-    if int(headers.get("Content-Length") or came) != came:
-        raise TransientError(f"{headers['Content-Length']} bytes came, {came} were told")
+        return "another range came than was asked for"
+    size, came = int(told[2]) - int(told[1]) + 1, int(headers.get("Content-Length") or -1)
+    return f"{came} bytes came, {size} were told" if came not in {size, -1} else ""
+
+
+def refuse(response: Any, error: Exception) -> NoReturn:
+    """Raise `error` in the place of an answer, whose connection nobody would close otherwise."""
+    response.http_response.internal_response.close()
+    raise error
 
 
 @contextmanager
@@ -149,7 +160,7 @@ def sdk_translated(name: str, *, pinned: bool, anonymous: bool) -> Iterator[None
             raise TransientError(WRONG_MD5) from None
         raise TransientError(f"the SDK failed ({type(error).__name__})") from None
     except ValueError:  # what the SDK says of an answer without the headers that it must have
-        raise TransientError("the answer is not well-formed") from None
+        raise TransientError(MALFORMED) from None
 
 
 def _network_reason(error: Exception) -> str:
@@ -173,9 +184,9 @@ def _answered(name: str, error: HttpResponseError, *, pinned: bool, anonymous: b
     status = error.status_code or 0
     code = error_code(error)
     said = f"HTTP {status} {code}".rstrip()
-    if status in _TRANSIENT or not status:
+    if status in _TRANSIENT or status < 300:  # 0 for a body that broke off, and success with what the SDK cannot read
         header = getattr(error.response, "headers", {}).get("Retry-After")
-        return TransientError(said if status else "a broken answer", parse_retry_after(header))
+        return TransientError(said if status >= 300 else MALFORMED, parse_retry_after(header))
     if code in _EXISTS and not pinned:
         return DestinationExistsError(exists(name))
     if status in {412, 416} or (status == 404 and pinned and code != NO_CONTAINER):

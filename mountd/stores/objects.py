@@ -128,6 +128,8 @@ class ObjectReader:
             try:
                 return self._get(wanted, within.remaining_s)
             except RangeIgnoredError:
+                if wanted.offset + wanted.size > _WHOLE_LIMIT_BYTES:
+                    return self._get_far(wanted, within)
                 return self._get_whole(wanted, within.remaining_s)
         except DataChangedError as error:
             if not wanted.etag or is_told(error):
@@ -153,9 +155,7 @@ class ObjectReader:
 
     def _get(self, wanted: _Wanted, limit_s: float) -> Buffer:
         end = wanted.offset + wanted.size
-        options: GetOptions = {"range": (wanted.offset, end)}
-        if _may_be_matched(wanted.etag):
-            options["if_match"] = f'"{wanted.etag}"'
+        options: GetOptions = {"range": (wanted.offset, end), **_pin(wanted.etag)}
         client = self._clients.within(limit_s)
         with Translated(wanted.name, self._remedy, pinned=bool(wanted.etag)):
             result = obstore.get(client, wanted.key, options=options)
@@ -167,18 +167,26 @@ class ObjectReader:
     def _get_whole(self, wanted: _Wanted, limit_s: float) -> Buffer:
         """Read a file from its start up to the end of the range: for servers that know no ranges."""
         end = wanted.offset + wanted.size
-        if end > _WHOLE_LIMIT_BYTES:
-            limit = f"{_WHOLE_LIMIT_BYTES >> 20} MiB"
-            raise BadInputError(
-                f"{wanted.name}: the server ignores ranges, and the file is above {limit}; copy it first"
-            )
         client = self._clients.within(limit_s)
         with Translated(wanted.name, self._remedy, pinned=bool(wanted.etag)):
-            result = obstore.get(client, wanted.key)
+            result = obstore.get(client, wanted.key, options=_pin(wanted.etag))
             _check_identity(wanted, result.meta)
             if result.meta["size"] < end:
                 raise _too_short(wanted, result.meta["size"])
             return _exactly(memoryview(_first(result, end))[wanted.offset : end], wanted.size)
+
+    def _get_far(self, wanted: _Wanted, within: Deadline) -> Buffer:
+        """Ask again for a range that is too far from the start to read up to: what came may have been some page."""
+        client = self._clients.within(within.remaining_s)
+        with Translated(wanted.name, self._remedy, pinned=bool(wanted.etag)):
+            _check_identity(wanted, obstore.get(client, wanted.key, options=_pin(wanted.etag)).meta)
+        try:
+            return self._get(wanted, within.remaining_s)
+        except RangeIgnoredError:
+            limit = f"{_WHOLE_LIMIT_BYTES >> 20} MiB"
+            raise BadInputError(
+                f"{wanted.name}: the server ignores ranges, and the file is above {limit}; copy it first"
+            ) from None
 
     def _read_odd(self, key: str, wanted: _Wanted, within: Within) -> Buffer:
         if any(segment in {".", ".."} for segment in wanted.key.split("/")):
@@ -256,9 +264,9 @@ def is_addressable(key: str) -> bool:
     return not control and all(segment not in {"", ".", ".."} for segment in key.split("/"))
 
 
-def _may_be_matched(etag: str) -> bool:
-    """False for what If-Match cannot carry: nothing, weak ETags (they never match) and our own stand-ins."""
-    return bool(etag) and not etag.startswith(("W/", "lm:", "len:"))
+def _pin(etag: str) -> "GetOptions":
+    """The If-Match of a request; without one where it cannot be: nothing, weak ETags (they never match), our stand-ins."""
+    return {"if_match": f'"{etag}"'} if etag and not etag.startswith(("W/", "lm:", "len:")) else {}
 
 
 def identity(wanted: str, meta: "ObjectMeta") -> str:

@@ -1,49 +1,56 @@
-"""Every fault of the wire in every phase: whoever reads gets right bytes or the right errno, in time, and goes on afterwards.
+"""Every fault of the wire in every phase: whoever reads gets right bytes or the right errno in time, and goes on afterwards.
 
 All cases of a row run at once on one mount, each on a file of its own, once with a fault that passes and once with one that
 lasts; the tests then look at what came of them. Rows: a web server's files (obstore's client for https), blobs (obstore's
-for Azure), blobs with --verify-wire and blobs with odd names (Microsoft's SDK). `make test` runs web in all phases, blobs in
-two of them and verified blobs in the other two, downloads and freezes in full; `make test-full` all the rest.
+for Azure), blobs with --verify-wire and blobs with odd names (Microsoft's SDK). `make test` runs all phases of the web, two
+of blobs and the other two of verified blobs, and freezes and downloads of both; `make test-full` runs all the rest, tokens
+that expire, and plans.
 """
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from array import array
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from mountd import client
+from mountd.dataset.manifest import Manifest
+from mountd.download import download
+from mountd.errors import MountdError
+from mountd.freeze import FreezeSource, freeze
 from tests.mountd import wire_cases
 from tests.mountd.wire_cases import (
+    DEADLINE_S,
+    EIO,
+    FREEZES,
     HARMS,
     PHASES,
     RIGHT,
+    SIZE,
     STREAM_AT,
     Case,
     Lag,
     Outcome,
-    Place,
     at_once,
     blob_place,
     cases,
+    place_of,
+    told,
     web_place,
 )
+from tests.support import wire_faults as faults
+from tests.support.azurite import Azurite
+from tests.support.content import content
+from tests.support.fault_proxy import Request
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.fuse, pytest.mark.azurite]
 
-DEADLINE_S = 3
 LATEST_S = DEADLINE_S + 2
-EXTRA = ("calm", "refused")
-KINDS = ("web", "blob", "verified", "odd")
 ALL = tuple(PHASES)
-
-
-@contextmanager
-def place_of(kind: str, files: list[str], request: pytest.FixtureRequest) -> Iterator[Place]:
-    with web_place(files) if kind == "web" else blob_place(files, request.getfixturevalue("azurite")) as place:
-        yield place
 
 
 @dataclass(slots=True)
@@ -80,14 +87,13 @@ def run(kind: str, phases: tuple[str, ...], folder: Path, request: pytest.Fixtur
 
 
 def goes_on(mount: client.Mount, files: list[str], met: list[Outcome]) -> bool:
-    """Read every file until all is right; everything that is met on the way is kept in `met`."""
+    """Read every file until it is right; everything that is met on the way is kept in `met`."""
     end_s = time.monotonic() + 30  # a failure is remembered for five
-    while time.monotonic() < end_s:
-        outcomes = at_once(lambda name: wire_cases.read(mount.mountpoint / name), files, threads=8).values()
-        met += outcomes
-        if {each.verdict for each in outcomes} == {RIGHT}:
-            return True
-    return False
+    while files and time.monotonic() < end_s:
+        outcomes = at_once(lambda name: wire_cases.read(mount.mountpoint / name), files, threads=8)
+        met += outcomes.values()
+        files = [name for name, each in outcomes.items() if each.verdict != RIGHT]
+    return not files
 
 
 ROWS = [
@@ -132,3 +138,116 @@ class TestReads:
     def test_nothing_but_right_bytes_entered_the_cache(self, row: Row) -> None:
         assert {name: each for name, each in row.from_disk.items() if each.verdict != RIGHT} == {}
         assert row.asked == 0
+
+
+KINDS = [
+    "web",
+    "blob",
+    pytest.param("verified", marks=pytest.mark.full),
+]
+
+
+def is_frozen_by(case: Case, request: Request) -> bool:
+    return case.file in {request.listed, request.path.rpartition("/")[2]}
+
+
+def unexpected(outcomes: dict[Case, Outcome], lag: Lag) -> dict[str, Outcome]:
+    """What came of cases that should not have, or came late."""
+    limit_s = LATEST_S + lag.worst_s
+    bad = {case: each for case, each in outcomes.items() if each.verdict not in case.expected or each.seconds > limit_s}
+    return {case.file: each for case, each in bad.items()}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_download_has_every_file_whole_or_not_at_all(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    chosen, lag = cases(HARMS, "download"), Lag()
+    with place_of(kind, [case.file for case in chosen], request) as place:
+        manifests = {case: place.manifest(tmp_path / f"{case.file}.manifest", case.file) for case in chosen}
+
+        def bring(case: Case) -> Outcome:
+            target, given = tmp_path / case.file, {"credentials": place.credentials, "verify_wire": kind == "verified"}
+            return told(lambda: download(manifests[case], target, deadline_s=DEADLINE_S, **given))  # type: ignore[arg-type]
+
+        injections = {case: case.inject(place.proxy) for case in chosen}
+        with lag.measured():
+            outcomes = at_once(bring, chosen)
+        assert unexpected(outcomes, lag) == {}
+        assert [case.file for case, each in injections.items() if not each.count] == []
+        for case, outcome in outcomes.items():
+            found = [path.read_bytes() for path in (tmp_path / case.file).rglob("*") if path.is_file()]
+            assert found == ([content(case.file, 0, SIZE)] if outcome.verdict == RIGHT else []), case.file
+        place.proxy.clear()
+        assert {each.verdict for each in at_once(bring, chosen, threads=8).values()} == {RIGHT}
+
+
+@pytest.mark.parametrize("kind", KINDS[:2])
+def test_a_freeze_gives_the_right_manifest_or_none(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    chosen, lag = cases(FREEZES[kind], "freeze"), Lag()
+    with place_of(kind, [case.file for case in chosen], request) as place:
+
+        def freeze_it(case: Case) -> Outcome:
+            source = FreezeSource(place.url, place.credential, case.file)
+            return told(lambda: freeze([source], tmp_path / case.file, deadline_s=DEADLINE_S))
+
+        for case in chosen:
+            case.inject(place.proxy, partial(is_frozen_by, case))
+        with lag.measured():
+            outcomes = at_once(freeze_it, chosen)
+        assert unexpected(outcomes, lag) == {}
+        assert {*place.proxy.report} == {case.harm.fault.name for case in chosen}
+        for case, outcome in outcomes.items():
+            assert (tmp_path / case.file).exists() is (outcome.verdict == RIGHT), case.file
+            if outcome.verdict == RIGHT:
+                with Manifest.open(tmp_path / case.file) as manifest:
+                    assert [(path, entry.size) for path, entry in manifest.walk()] == [(case.file, SIZE)]
+
+
+@pytest.mark.parametrize("kind", [KINDS[0], KINDS[2]])
+def test_refused_connections_are_eio_in_time_and_forgotten_when_they_are_over(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    lag, names = Lag(), ["waits", "fails", "later"]
+    settings = {"verify_wire": str(kind == "verified").lower()}
+    with place_of(kind, names, request) as place, place.mount(tmp_path, DEADLINE_S, **settings) as mount:
+        with lag.measured(), place.proxy.refusing():
+            failed = wire_cases.read(mount.mountpoint / "fails")
+        assert (failed.verdict, failed.seconds < LATEST_S + lag.worst_s) == (EIO, True)
+        asked = mount.status()["fetch"]["retries"]
+        with ThreadPoolExecutor(1) as pool:
+            with place.proxy.refusing():
+                waiting = pool.submit(wire_cases.read, mount.mountpoint / "waits")
+                until(lambda: mount.status()["fetch"]["retries"] > asked, what="an attempt that was refused")
+            assert waiting.result().verdict == RIGHT
+        assert wire_cases.read(mount.mountpoint / "later").verdict == RIGHT
+
+
+@pytest.mark.full
+def test_a_token_that_expires_in_the_middle_is_eacces_from_there_on(tmp_path: Path, azurite: Azurite) -> None:
+    names = [f"{number}" for number in range(6)]
+    with blob_place(names, azurite) as place, place.mount(tmp_path, DEADLINE_S) as mount:
+        first = at_once(lambda name: wire_cases.read(mount.mountpoint / name), names[:3])
+        place.proxy.inject(faults.expired_token())
+        later = at_once(lambda name: wire_cases.read(mount.mountpoint / name), names)
+        assert {each.verdict for each in first.values()} == {RIGHT}
+        assert [later[name].verdict for name in names] == [RIGHT] * 3 + ["EACCES"] * 3
+        place.proxy.clear()
+        assert goes_on(mount, names, [])
+
+
+@pytest.mark.full
+def test_what_a_plan_or_a_warming_brings_under_faults_is_right_or_not_there(tmp_path: Path) -> None:
+    chosen = cases(HARMS, "plan")
+    names = [case.file for case in chosen]
+    with web_place(names) as place, place.mount(tmp_path, DEADLINE_S, memory="256MiB") as mount:
+        injections = [case.inject(place.proxy) for case in chosen]
+        inodes = array("I", [(mount.mountpoint / name).stat().st_ino for name in names])
+        client.plan(mount.mountpoint, inodes, mount.status()["digest"])
+        until(lambda: all(each.count for each in injections), what="every fault of the plan")
+        with pytest.raises(MountdError):
+            list(client.warm(mount.mountpoint, [names[-1]]))
+        place.proxy.clear()
+        met: list[Outcome] = []
+        assert goes_on(mount, names, met)
+        assert [each for each in met if each.verdict not in {RIGHT, "EIO", "ESTALE", "EACCES"}] == []

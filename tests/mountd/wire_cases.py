@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import pytest
+
 from mountd import client
 from mountd.dataset.manifest import FrozenFile, write_manifest
 from mountd.errors import MountdError
@@ -32,6 +34,7 @@ Item = TypeVar("Item")
 Found = TypeVar("Found")
 
 RIGHT, EIO, ESTALE, EACCES, ENOENT = "right", "EIO", "ESTALE", "EACCES", "ENOENT"
+DEADLINE_S = 3
 SIZE = MIB + 70 * KIB + 17  # above what is fetched whole
 STREAM_AT = 512 * KIB  # a multiple of what is fetched ahead at once: what begins there or later is harmed
 PHASES = {"first byte": 0, "middle": 640 * KIB, "last block": SIZE - 100, "prefetch": STREAM_AT}
@@ -279,3 +282,10 @@ def blob_place(files: list[str], azurite: Azurite) -> Iterator[Place]:
         yield Place(
             proxy, url, credential, {each.key: FrozenFile(each.key, each.size, each.etag, 0) for each in listed}
         )
+
+
+@contextmanager
+def place_of(kind: str, files: list[str], request: pytest.FixtureRequest) -> Iterator[Place]:
+    """The place of a kind: `web`, or one of those that are blobs."""
+    with web_place(files) if kind == "web" else blob_place(files, request.getfixturevalue("azurite")) as place:
+        yield place

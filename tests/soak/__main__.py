@@ -60,7 +60,8 @@ def soak(minutes: float, seed: int, folder: Path) -> dict[str, Any]:
             told = [end_reader(reader) for reader in readers]
         idle = threads_and_fetches_end(scene)
         kills = scene.group.oom_kills() if scene.group else 0
-        corrupt = sum(mount.status()["cache"]["corrupt"] for mount in scene.mounts)
+        peaks.look()
+        corrupt = sum(peaks.corrupt.values())
         restarts = sum(mount.status()["restarts"] for mount in scene.mounts)
         wire = dict(scene.proxy.report)
         damaged = end_storm(storm)
@@ -118,16 +119,19 @@ class Peaks:
     def __init__(self, mounts: tuple[client.Mount, ...]) -> None:
         self._mounts = mounts
         self.pids: set[int] = set()
+        self.corrupt: dict[int, int] = {}  # damaged extents that each worker had met when it was last looked at
         self.told = {"rss_bytes": 0, "threads": 0, "descriptors": 0}
 
     def look(self) -> None:
         """Look once."""
         for mount in self._mounts:
             try:
-                pid = mount.status()["worker_pid"]
+                status = mount.status()
+                pid = status["worker_pid"]
             except MountdError:  # between two workers
                 continue
             self.pids |= {pid, mount.pid}
+            self.corrupt[pid] = status["cache"]["corrupt"]
             proc = Path(f"/proc/{pid}")
             with contextlib.suppress(FileNotFoundError):
                 lines = (proc / "status").read_text().splitlines()

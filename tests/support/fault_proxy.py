@@ -23,7 +23,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 from tests.support.wire_faults import Answer, Fault
 
@@ -52,6 +52,11 @@ class Request:
     def reads(self) -> bool:
         """Whether it asks for the bytes of an object."""
         return self.method == "GET" and "comp=" not in self.query
+
+    @property
+    def listed(self) -> str | None:
+        """The prefix that a listing of a container is about."""
+        return parse_qs(self.query).get("prefix", [""])[0] if "comp=list" in self.query else None
 
 
 When = Callable[[Request], bool]

@@ -117,6 +117,15 @@ def flip() -> Fault:
     return Fault("flip", change)
 
 
+def without_md5() -> Fault:
+    """The answer has lost its Content-MD5."""
+
+    def change(answer: Answer) -> Answer:
+        return replace(answer, headers={name: told for name, told in answer.headers.items() if name != "content-md5"})
+
+    return Fault("without MD5", change)
+
+
 def page(status: int = HTTPStatus.OK, *, xml: bool = False, headers: bool = False) -> Fault:
     """An error page with a status of success; with `headers` under those of the data, its length alone is its own."""
     body = _xml("InternalError") if xml else HTML
