@@ -42,6 +42,7 @@ _SIGNS = (
     ("ConnectionRefused", "the connection was refused"),
     ("dns error", "the host name was not found"),
     ("InvalidCertificate", "the certificate is not valid"),
+    ("ConnectionReset", "the connection was reset"),
     ("kind: Connect", "no connection"),
     ("TimedOut", NO_ANSWER),
     ("kind: Timeout", NO_ANSWER),
