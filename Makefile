@@ -13,12 +13,14 @@ STORE ?= local
 MODE ?= mount
 SOAK_MINUTES ?= 10
 AZURITE_VERSION := 3.35.0
+TORCH_VERSION := 2.13.0
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 TOOLS := .venv/.tools
 LIBFUSE := .venv/.libfuse
 BENCH := .venv/.bench
+TORCH := .venv/.torch
 POSTGRES := .venv/.postgres
 BENCH_ARGS ?=
 AZURITE := .venv/azurite/.installed-$(AZURITE_VERSION)
@@ -53,7 +55,7 @@ test: lint $(AZURITE) $(TOOLS) ## lint, and all tests but the long ones
 	echo "test: pytest"
 	$(REQUIRE_FUSE) $(BIN)/pytest -q -m "not full"
 
-test-full: $(INSTALLED) $(LIBFUSE) $(AZURITE) $(TOOLS) $(BENCH) $(POSTGRES) ## the long tests
+test-full: $(INSTALLED) $(LIBFUSE) $(AZURITE) $(TOOLS) $(BENCH) $(TORCH) $(POSTGRES) ## the long tests
 	echo "test-full: pytest"
 	$(REQUIRE_FUSE) $(BIN)/pytest -q -m full
 
@@ -91,6 +93,13 @@ $(BENCH): pyproject.toml .ci/system-packages | $(INSTALLED)
 	.ci/system-packages bench
 	echo "setup: pip install -e '.[bench]'"
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-input -e '.[bench]' </dev/null
+	touch $@
+
+# The build without CUDA, which is a tenth of the other: from its own index, or from where PIP_FIND_LINKS has it.
+$(TORCH): pyproject.toml | $(INSTALLED)
+	echo "setup: pip install torch==$(TORCH_VERSION)"
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-input 'torch==$(TORCH_VERSION)' </dev/null \
+		$(if $(PIP_FIND_LINKS),,--extra-index-url https://download.pytorch.org/whl/cpu)
 	touch $@
 
 $(POSTGRES): .ci/system-packages | $(INSTALLED)
