@@ -42,6 +42,7 @@ _SIGNS = (
     ("ConnectionRefused", "the connection was refused"),
     ("dns error", NO_HOST),
     ("InvalidCertificate", NO_TRUST),
+    ("ConnectionReset", "the connection was reset"),
     ("kind: Connect", "no connection"),
     ("TimedOut", NO_ANSWER),
     ("kind: Timeout", NO_ANSWER),
@@ -75,14 +76,14 @@ class Clients:
 
         Raises:
             DefectError: the process has forked since.
-            TransientError: the time left is too short for any.
+            TransientError: the time left is too short for any that there is.
         """
         check_process(self._process_id)
         for timeout_s in self._ladder_s:
             # A hair above, because a deadline that has just begun has microseconds less than it says.
-            if timeout_s <= limit_s * 1.02:
+            if timeout_s <= limit_s * 1.02 and (client := self._made.get(timeout_s) or self._try_new(timeout_s)):
                 # Two threads may make the same client at once: one of the two is kept, the other does no harm.
-                return self._made.get(timeout_s) or self._made.setdefault(timeout_s, self._new(timeout_s))
+                return self._made.setdefault(timeout_s, client)
         raise TransientError(NO_TIME)
 
     @property
@@ -93,6 +94,15 @@ class Clients:
     def check_process(self) -> None:
         """Raise DefectError in a forked child."""
         check_process(self._process_id)
+
+    def _try_new(self, timeout_s: float) -> "ObjectStore | None":
+        """None where it cannot be made now: it reads the machine's certificates, and no descriptor may be free for that."""
+        try:
+            return self._new(timeout_s)
+        except obstore_errors.GenericError as error:
+            if "builder error" not in str(error) or not self._made:
+                raise
+            return None
 
     def _new(self, timeout_s: float) -> "ObjectStore":
         options: ClientConfig = {

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_HEAD_BYTES: Final = 1024  # of a listing: what stands before its first entry
 _MISSING: Final = {"PathNotFound", "SourcePathNotFound", "BlobNotFound", "ResourceNotFound"}
 _OTHER_KIND: Final = {"PathConflict", "InvalidDestinationPath", "InvalidSourceOrDestinationResourceType"}
 _GOING: Final = {"FilesystemBeingDeleted", "SourcePathIsBeingDeleted", "DestinationPathIsBeingDeleted"}
@@ -93,7 +94,8 @@ class LakeRequests:
 
         def attempt(timeouts: Timeouts) -> tuple[list["PathProperties"], str]:
             # `get_paths` takes no limits of time: they come with a client of the page's own, on the same connections.
-            client = self._opened(RequestsTransport(session=self._transport.session, session_owner=False, **timeouts))
+            once = RequestsTransport(session=self._transport.session, session_owner=False, **timeouts)
+            client = self._opened(once, raw_response_hook=_check_list)
             pages = client.get_paths(folder or None, recursive=recursive).by_page(token or None)
             found, following = list(next(pages)), pages.continuation_token or ""  # type: ignore[attr-defined]  # a PageIterator
             _check(found, f"{folder}/" if folder else "")
@@ -115,7 +117,7 @@ class LakeRequests:
         deadline = Deadline(min(deadline_s, self._deadline_s))
         return retry(name, translated, deadline, attempt_limit_s=max(1.0, self._deadline_s / 4))
 
-    def _opened(self, own_transport: RequestsTransport) -> FileSystemClient:
+    def _opened(self, own_transport: RequestsTransport, **options: Any) -> FileSystemClient:
         return FileSystemClient(
             self._address,
             self._source.container,
@@ -123,7 +125,15 @@ class LakeRequests:
             transport=own_transport,
             retry_total=0,
             logging_enable=False,
+            **options,
         )
+
+
+def _check_list(response: Any) -> None:
+    """Refuse what is no listing: of another document the SDK makes an empty one, which is also the last."""
+    answer = response.http_response
+    if answer.status_code < 300 and b'"paths"' not in answer.body()[:_HEAD_BYTES]:
+        raise TransientError("an answer came that is no listing")
 
 
 def _check(found: "list[PathProperties]", start: str) -> None:

@@ -102,7 +102,8 @@ def secret_variables(workspace: WorkspaceFolder) -> frozenset[str]:
 
     references = (record.reference for record in load_all(workspace).values())
     named = {reference.removeprefix("env:") for reference in references if reference.startswith("env:")}
-    return frozenset({*SECRET_VARIABLES, *named})
+    of_catalog = {"PGPASSWORD"} if (workspace.identity().catalog or "").startswith("postgres") else set()
+    return frozenset({*SECRET_VARIABLES, *named, *of_catalog})
 
 
 def add(workspace: WorkspaceFolder, record: DatastoreRecord, overwrite: bool = False) -> DatastoreRecord:  # noqa: FBT001, FBT002 # v1's word, said by every caller

@@ -22,9 +22,11 @@ from mountd.dataset.manifest import FrozenFile, write_manifest
 from mountd.errors import MountdError
 from mountd.stores import registry
 from mountd.stores.credentials import Credential
+from tests.support import datalake_server
 from tests.support import wire_faults as faults
 from tests.support.azurite import ACCOUNT, KEY, Azurite
 from tests.support.content import content
+from tests.support.datalake_server import DataLakeServer
 from tests.support.fault_proxy import FaultProxy, Injection, Request
 from tests.support.http_server import HttpServer
 from tests.support.storms import KIB, MIB, drop_pages
@@ -61,12 +63,14 @@ _SLOW = [
     _harm(faults.expired_token(), EACCES, EACCES),
     _harm(faults.refusal(429, retry_after="1"), RIGHT, EIO),
     _harm(faults.refusal(503, "ServerBusy", retry_after="1"), RIGHT, EIO),
+    # Longer than there is time. obstore does not tell the header: it is asked for, and by then the fault has passed.
+    _harm(faults.refusal(503, "ServerBusy", retry_after="60"), f"{RIGHT}|{EIO}", EIO),
     _harm(faults.refusal(500), RIGHT, EIO, times=3),
 ]
 _BROKEN = [
     # While nothing is known of what is usual, one that trickles may take all the time that there is.
     _harm(faults.trickle(), f"{RIGHT}|{EIO}", EIO),
-    _harm(faults.stall(200), RIGHT, EIO),
+    _harm(faults.stall(20), RIGHT, EIO),
     _harm(faults.reset(), RIGHT, EIO),
     _harm(faults.short(), RIGHT, EIO),
     _harm(faults.brief(), RIGHT, EIO),
@@ -88,12 +92,10 @@ HARMS = [
     _harm(faults.refusal(412, "ConditionNotMet"), RIGHT, ESTALE),
     _harm(faults.refusal(416, "InvalidRange"), RIGHT, ESTALE),
 ]
-# A freeze knows nothing yet that an answer could be compared with. A blob service answers it with a list.
+# A freeze knows nothing yet that an answer could be compared with, but that a list is a list.
 GONE = [_harm(faults.refusal(404), ENOENT, ENOENT)]
-FREEZES = {
-    "web": [*_SLOW, *GONE],
-    "blob": [*_SLOW, *_BROKEN, *GONE, _harm(faults.page(200, xml=True), RIGHT, EIO)],
-}
+_LISTED = [*_SLOW, *_BROKEN, *GONE, _harm(faults.page(200, xml=True), RIGHT, EIO)]
+FREEZES = {"web": [*_SLOW, *GONE], "blob": _LISTED, "lake": _LISTED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +287,22 @@ def blob_place(files: list[str], azurite: Azurite) -> Iterator[Place]:
 
 
 @contextmanager
+def lake_place(files: list[str]) -> Iterator[Place]:
+    """A Data Lake with a folder for each of these files; only what a freeze asks it is its own, bytes are a blob's."""
+    with DataLakeServer.start() as server, FaultProxy.start(server.address) as proxy:
+        server.make("lake")
+        for name in files:
+            server.put("lake", f"{name}/{name}", content(name, 0, SIZE))
+        url = server.url("lake").replace(server.address.removeprefix("http://"), proxy.endpoint.removeprefix("http://"))
+        yield Place(proxy, url, Credential("key", datalake_server.KEY), {})
+
+
+@contextmanager
 def place_of(kind: str, files: list[str], request: pytest.FixtureRequest) -> Iterator[Place]:
-    """The place of a kind: `web`, or one of those that are blobs."""
-    with web_place(files) if kind == "web" else blob_place(files, request.getfixturevalue("azurite")) as place:
-        yield place
+    """The place of a kind: `web`, `lake`, or one of those that are blobs."""
+    if kind == "lake":
+        place = lake_place(files)
+    else:
+        place = web_place(files) if kind == "web" else blob_place(files, request.getfixturevalue("azurite"))
+    with place as found:
+        yield found

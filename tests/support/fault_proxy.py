@@ -51,12 +51,15 @@ class Request:
     @property
     def reads(self) -> bool:
         """Whether it asks for the bytes of an object."""
-        return self.method == "GET" and "comp=" not in self.query
+        return self.method == "GET" and "comp=" not in self.query and "resource=" not in self.query
 
     @property
     def listed(self) -> str | None:
-        """The prefix that a listing of a container is about."""
-        return parse_qs(self.query).get("prefix", [""])[0] if "comp=list" in self.query else None
+        """What a listing is about: a prefix in a container, or a directory in a file system."""
+        asked = parse_qs(self.query)
+        if asked.get("comp") == ["list"]:
+            return asked.get("prefix", [""])[0]
+        return asked.get("directory", [""])[0] if asked.get("resource") == ["filesystem"] else None
 
 
 When = Callable[[Request], bool]

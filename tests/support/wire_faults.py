@@ -148,7 +148,7 @@ def refusal(status: int, code: str = "", *, retry_after: str = "") -> Fault:
         answer = answer.with_headers(x_ms_error_code=code) if code else answer
         return answer.with_headers(retry_after=retry_after) if retry_after else answer
 
-    return Fault(f"HTTP {status}", change, asks="nothing")
+    return Fault(f"HTTP {status}" + f" for {retry_after} s" * bool(retry_after), change, asks="nothing")
 
 
 def expired_token() -> Fault:
