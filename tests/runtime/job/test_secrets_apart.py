@@ -35,7 +35,7 @@ for folder in Path("/proc").glob("[0-9]*"):
             continue
         if name == "cmdline":
             told["commands"].append(found.decode(errors="replace").replace("\\0", " "))
-        elif int(folder.name) != os.getpid():
+        elif int(folder.name) != os.getpid() and (found or name == "mem"):  # what has ended is empty
             told["opened"].append(f"{folder.name} {name}")
         if any(needle in found for needle in needles):
             told["seen"].append(f"{folder.name} {name}")
