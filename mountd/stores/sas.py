@@ -6,6 +6,7 @@ none of it; then nothing is known here.
 """
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final, Literal
 from urllib.parse import parse_qs
 
@@ -25,6 +26,7 @@ def begins_at(credential: Credential | None) -> datetime | None:
     return _date(_token(credential), "st")
 
 
+@lru_cache(maxsize=64)  # asked before every read
 def ends_at(credential: Credential | None) -> datetime | None:
     """Until when the token is good; None: it does not say, or there is no token."""
     return _date(_token(credential), "se")
