@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from mountd import client
-from mountd.cli import mountd
+from mountd.cli import mountd, run
 from mountd.errors import AccessDeniedError, BadInputError
 from mountd.freeze import FreezeSource, freeze
 from mountd.stores.credentials import Credential
@@ -119,12 +119,46 @@ def test_the_command_hands_in_what_it_finds_and_shows_no_secret(
         monkeypatch.delenv(name, raising=False)
     place = tmp_path / "key"
     place.write_text(KEY)
-    run = CliRunner().invoke
+    invoke = CliRunner().invoke
     with mounted(tmp_path, azurite, url, Credential("sas", azurite.sas("renewed", "l"))) as mount:
-        done = run(mountd, ["credentials", str(mount.mountpoint), "--credential", f"file:{place}"])
+        done = invoke(mountd, ["credentials", str(mount.mountpoint), "--credential", f"file:{place}"])
         assert (done.exit_code, done.output) == (0, f"{mount.mountpoint}: {url} is read with the new credential\n")
         assert is_right(mount, "f5")
         for arguments in ([], ["--credential", "env:NONE_SUCH"]):
-            failed = run(mountd, ["credentials", str(mount.mountpoint), *arguments])
+            failed = invoke(mountd, ["credentials", str(mount.mountpoint), *arguments])
             assert failed.exception is not None
             assert KEY not in str(failed.exception)
+
+
+@pytest.mark.warns
+@pytest.mark.parametrize("verb", ["freeze", "download", "mount", "diff"])
+def test_an_expired_token_is_refused_at_the_start_and_one_that_ends_soon_is_a_warning(
+    azurite: Azurite, url: str, tmp_path: Path, verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place, target = tmp_path / "sas", tmp_path / "target"
+    credential = f"--credential=file:{place}"
+    freeze([FreezeSource(url, Credential("connection_string", azurite.connection_string))], tmp_path / "manifest")
+    command = {
+        "freeze": ["freeze", url, f"--output={target}", credential],
+        "download": ["download", url, str(target), credential],
+        "mount": ["mount", url, str(target), credential, f"--cache-dir={tmp_path}/cache"],
+        "diff": ["diff", f"{tmp_path}/manifest", credential],
+    }[verb]
+    place.write_text(azurite.sas("renewed", lasts=timedelta(minutes=-5)))
+    assert run(command) == AccessDeniedError.exit_code
+    err = capsys.readouterr().err
+    assert err.startswith("mountd: the SAS token expired at ")
+    assert err.count("\n") == 1
+    assert not target.exists()
+    place.write_text(azurite.sas("renewed", lasts=timedelta(minutes=30)))
+    if verb == "mount":
+        target.mkdir()
+    assert run(command) == 0
+    try:
+        (line,) = [line for line in capsys.readouterr().err.splitlines() if "WARNING" in line]
+        assert "the SAS token expires in 30 minutes, at " in line
+        assert "it will be looked up again where it came from" in line
+        assert "sig=" not in line
+    finally:
+        if verb == "mount":
+            client.stop(target)

@@ -174,3 +174,20 @@ def test_check_says_whether_a_datastore_can_be_used(
         assert "hunter2" not in err
     told = json.loads(check(azurite.sas("api-check"), "--json")[1])
     assert (told["name"], told["warning"]) == ("store", None)
+
+
+def test_a_job_does_not_begin_with_an_expired_token(
+    workspace: Workspace, azurite: Azurite, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url, place = azurite.make_container("api-expired"), workspace.folder.path / "token"
+    azurite.put("api-expired", "a", b"12345")
+    monkeypatch.setenv("MOORAGE_WORKSPACE", str(workspace.folder.path))
+    place.write_text(azurite.sas("api-expired"))
+    assert call(["datastore", "add", "store", url, "--credential", f"file:{place}"]) == 0
+    assert call(["dataset", "register", "d", "store/"]) == 0
+    capsys.readouterr()
+    place.write_text(azurite.sas("api-expired", lasts=timedelta(hours=-1)))
+    assert call(["run", "--input", "d=d:download", "--", "true"]) == 64 + AccessDeniedError.exit_code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "the SAS token expired at" in line
+    assert not list(workspace.folder.runs_path.iterdir())
