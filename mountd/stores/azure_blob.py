@@ -12,7 +12,7 @@ import hashlib
 import os
 import re
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -43,13 +43,17 @@ from mountd.stores.base import (
     REFUSED_UNCHANGED,
     Buffer,
     ObjectInfo,
+    Page,
+    Part,
     Within,
     changed,
     check_process,
     normal_etag,
 )
+from mountd.stores.blob_listing import BlobListing
 from mountd.stores.credentials import Credential, resolve
 from mountd.stores.local_listing import translated
+from mountd.stores.parts import gather
 from mountd.stores.retry import Deadline, TransientError, retry
 from mountd.stores.source import Source
 
@@ -82,10 +86,12 @@ class AzureBlobStore:
         self._source, self._deadline_s, self._process_id = source, deadline_s, os.getpid()
         self._verified, self._on_retry = verified, on_retry
         self._anonymous = credential is None or credential.kind == "anonymous"
+        right = sdk_credential(resolve(credential, source.account), source.account)
+        self._listing = BlobListing(source, right, deadline_s=deadline_s, anonymous=self._anonymous)
         self._client = ContainerClient(
             source.endpoint,
             source.container,
-            credential=sdk_credential(resolve(credential, source.account), source.account),
+            credential=right,
             transport=transport(),
             retry_total=0,
             logging_enable=False,
@@ -105,16 +111,13 @@ class AzureBlobStore:
         return False
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """Yield every blob whose key starts with `prefix`; a failed page is asked for again by itself."""
-        full, token = self._source.prefix + prefix, ""
-        while True:
-            page, token = self._page(full, token)
-            for blob in page:
-                info = self._info(blob)
-                if info.key:  # the prefix's own directory marker has no key below it
-                    yield info
-            if not token:
-                return
+        """Yield every blob whose key starts with `prefix`; several threads ask, and a failed page is asked for again."""
+        for _, page in gather(self, [Part(prefix)]):
+            yield from page.objects
+
+    def list_part(self, part: Part, idle: int) -> Page:
+        """The next page of `part`."""
+        return self._listing.list_part(part, idle)
 
     def read(self, key: str, offset: int, size: int, etag: str) -> Buffer:
         """Exactly `size` bytes at `offset` of the blob whose ETag is `etag`."""
@@ -204,15 +207,6 @@ class AzureBlobStore:
             self._ask(self.url + key, lambda timeouts: blob.delete_blob(delete_snapshots="include", **timeouts))
         except NotFoundError:
             return
-
-    def _page(self, prefix: str, token: str) -> tuple[Sequence[BlobProperties], str]:
-        def attempt(timeouts: Timeouts) -> tuple[Sequence[BlobProperties], str]:
-            # The metadata tells directories of hierarchical accounts from empty files.
-            found = self._client.list_blobs(name_starts_with=prefix or None, include=["metadata"], **timeouts)
-            pages = found.by_page(token or None)
-            return list(next(pages)), pages.continuation_token or ""  # type: ignore[attr-defined]  # a PageIterator
-
-        return self._ask(self.url, attempt)
 
     def _stat(self, key: str) -> ObjectInfo:
         blob = self._client.get_blob_client(self._full(key))
