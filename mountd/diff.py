@@ -1,7 +1,8 @@
 """What has drifted: a manifest against its sources as they are now, by listing them, without reading a byte of data.
 
 The listing streams past the manifest, in which each key is looked up; a bit for each entry remembers that it was seen, so
-ten million files cost a megabyte. A web server cannot be listed: there each file is asked for by name.
+ten million files cost a megabyte. A web server cannot be listed: there each file is asked for by name. Two manifests are
+compared side by side, in the order of the tree.
 
 A manifest does not know by which pattern it was frozen. So what its sources hold beside it is told only to those who ask.
 """
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from mountd.dataset import paths
 from mountd.dataset.manifest import Entry, Manifest
 from mountd.errors import NotFoundError
 from mountd.stores import registry
@@ -58,6 +60,28 @@ def diff(
         for path, entry in opened.files():
             if entry.inode not in seen:
                 yield Drift("gone", path, frozen_etag=entry.etag, frozen_size=entry.size)
+
+
+def compare(old: Manifest, new: Manifest) -> Iterator[Drift]:
+    """Yield what differs between two manifests, in the order of the tree; `new` files are those of the second alone."""
+    before, after = old.files(), new.files()
+    one, other = next(before, None), next(after, None)
+    while one is not None or other is not None:
+        if other is None or (one is not None and _place(one[0]) < _place(other[0])):
+            assert one is not None  # noqa: S101  # one of the two is left
+            yield Drift("gone", one[0], frozen_etag=one[1].etag, frozen_size=one[1].size)
+            one = next(before, None)
+        elif one is None or _place(other[0]) < _place(one[0]):
+            yield Drift("new", other[0], found_etag=other[1].etag, found_size=other[1].size)
+            other = next(after, None)
+        else:
+            yield from _changed(one[0], one[1], other[1])
+            one, other = next(before, None), next(after, None)
+
+
+def _place(path: str) -> list[bytes]:
+    """Where a path is in the order of the tree: names count, and '/' comes before all of them."""
+    return paths.encode(path).split(b"/")
 
 
 class _Seen:
@@ -123,6 +147,6 @@ def _asked_by_name(manifest: Manifest, listers: Mapping[int, Lister], seen: _See
             yield from _changed(path, entry, found)
 
 
-def _changed(path: str, entry: Entry, info: ObjectInfo) -> Iterator[Drift]:
+def _changed(path: str, entry: Entry, info: ObjectInfo | Entry) -> Iterator[Drift]:
     if (entry.etag, entry.size) != (info.etag, info.size):
         yield Drift("changed", path, entry.etag, info.etag, entry.size, info.size)

@@ -3,8 +3,9 @@
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -54,15 +55,32 @@ def frozen_source(source: str, credential: Credential | None, settings: Settings
 
 
 @contextmanager
-def counting(what: str) -> Iterator[Callable[[int], None] | None]:
-    """A line on a terminal's stderr that counts files; nothing where nobody looks."""
+def counting(what: str, expected: int = 0) -> Iterator[Callable[[int], None] | None]:
+    """A line on a terminal's stderr that counts files, with their rate and, of those expected, the time that is left."""
     if not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console
 
     with Console(stderr=True).status(what) as status:
-        yield lambda files: status.update(f"{what}: {files:,} files")
+        begun_s, first = time.monotonic(), -1
+
+        def count(files: int) -> None:
+            nonlocal first
+            first = files if first < 0 else first  # what was there before is no part of the rate
+            rate = (files - first) / max(time.monotonic() - begun_s, 0.1)
+            status.update(f"{what}: {counted(files, rate, expected)}")
+
+        yield count
+
+
+def counted(files: int, rate: float, expected: int) -> str:
+    """How many files there are by now, how fast they come and, if so many are expected, how long the others take."""
+    so_far = f"{files:,} files" if files >= expected else f"{files:,} of about {expected:,} files"
+    if rate < 1:
+        return so_far
+    left = f", {(expected - files) / rate:,.0f} s left" if files < expected else ""
+    return f"{so_far}, {rate:,.0f}/s{left}"
 
 
 @click.command()
@@ -71,16 +89,38 @@ def counting(what: str) -> Iterator[Callable[[int], None] | None]:
     "-o", "--output", "target", metavar="FILE", required=True, type=click.Path(path_type=Path), help="The manifest."
 )
 @click.option("--overwrite", is_flag=True, help="Replace FILE if it is there.")
+@click.option(
+    "--since",
+    metavar="OLD",
+    type=click.Path(path_type=Path),
+    help="Also list what is new, changed or gone since the manifest OLD was frozen.",
+)
 @credential_option
-def freeze(source: str, target: Path, *, overwrite: bool, credential: Credential | None) -> None:
-    """Freeze SOURCE into the manifest FILE: paths, sizes and ETags as they are now."""
+def freeze(source: str, target: Path, since: Path | None, *, overwrite: bool, credential: Credential | None) -> None:
+    """Freeze SOURCE into the manifest FILE: paths, sizes and ETags as they are now.
+
+    Killed, it leaves what it has listed beside FILE; the same command goes on from there.
+    """
+    from mountd.dataset.manifest import Manifest
+    from mountd.diff import compare
     from mountd.freeze import freeze_source
 
     if target.exists() and not overwrite:
         raise BadInputError(f"{target}: is there already; choose another name, or --overwrite")
-    with counting("freezing") as progress:
-        summary = freeze_source(source, credential, target, progress)
+    with nullcontext() if since is None else Manifest.open(since) as old:
+        if since is not None and target.exists() and target.samefile(since):
+            raise BadInputError(f"{target}: is OLD itself, and would be replaced; choose another name")
+        with counting("freezing", old.file_count if old else 0) as progress:
+            summary = freeze_source(source, credential, target, progress, resumed=_goes_on)
+        if old is not None:
+            with Manifest.open(target) as new:
+                for drift in compare(old, new):
+                    click.echo(_line(drift))
     click.echo(f"{target}: {summary.files} files, {format_size(summary.size_bytes)}, digest {summary.digest}")
+
+
+def _goes_on(files: int) -> None:
+    click.echo(f"going on where the last freeze into this file ended: {files} files are listed already", err=True)
 
 
 @click.command()

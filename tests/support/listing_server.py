@@ -29,7 +29,7 @@ class Blob:
 
 @dataclass
 class ListingServer:
-    """A running server; `url` is a container of it. `hold_at` requests wait until `release` is set."""
+    """A running server; `url` is a container of it."""
 
     url: str = ""
     blobs: list[Blob] = field(default_factory=list)
@@ -41,29 +41,24 @@ class ListingServer:
     delay_s: float = 0.0  # how long an answer takes
     requests: list[str] = field(default_factory=list)
     most_at_once: int = 0
-    hold_after: int | None = None  # this many requests are answered, and the next wait
-    release: threading.Event = field(default_factory=threading.Event)
+    page_names: int = 5000  # the most on a page, whatever is asked for
+    broken_after: int | None = None  # this many requests are answered, the others with 503
     _lock: threading.Lock = field(default_factory=threading.Lock)  # protects the two counts
     _at_once: int = 0
 
     def reset(self) -> None:
         """As it was at the start."""
-        self.release.set()
-        url, self.release = self.url, threading.Event()
         self.blobs, self.scripted, self.requests = [], [], []
         self.ranged, self.refuses_ranges, self.hierarchical, self.order = True, False, False, str.encode
-        self.url, self.most_at_once, self.hold_after, self.delay_s = url, 0, None, 0.0
+        self.most_at_once, self.page_names, self.broken_after, self.delay_s = 0, 5000, None, 0.0
 
     def enter(self, path: str) -> None:
         """A request has come."""
         with self._lock:
             self.requests.append(path)
-            count = len(self.requests)
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
         time.sleep(self.delay_s)
-        if self.hold_after is not None and count > self.hold_after:
-            self.release.wait(60)
 
     def leave(self) -> None:
         """It is answered."""
@@ -72,6 +67,8 @@ class ListingServer:
 
     def answer(self, asked: dict[str, str]) -> tuple[int, bytes]:
         """Status and body of one request."""
+        if self.broken_after is not None and len(self.requests) > self.broken_after:
+            return 503, b""
         if "startFrom" in asked and self.refuses_ranges:
             return 400, b""
         with self._lock:
@@ -83,7 +80,7 @@ class ListingServer:
         prefix, delimiter, limit = (
             asked.get("prefix", ""),
             asked.get("delimiter", ""),
-            int(asked.get("maxresults", "5000")),
+            min(self.page_names, int(asked.get("maxresults", "5000"))),
         )
         items = self._items(prefix, delimiter)
         start = asked.get("startFrom", "") if self.ranged else ""
@@ -135,7 +132,6 @@ class ListingServer:
             try:
                 yield state
             finally:
-                state.release.set()
                 listener.shutdown()
                 thread.join()
 
