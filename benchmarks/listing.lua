@@ -1,16 +1,41 @@
 -- List Blobs and Get Container Properties of the shaped server. An index file per container holds its blobs, sorted by key:
--- key, size, ETag and Last-Modified, with tabs between. A marker is the first key of the next page.
+-- key, size, ETag and Last-Modified, with tabs between. A container with a .count file instead has so many blobs that are
+-- made when they are listed. A marker is the first key of the next page; startFrom is the first key that is asked for.
 
 local listing = { containers = {} }
 
+-- A container: how many blobs it has, and the one at each place, counted from 1.
+local function indexed(path)
+    local blobs = {}
+    for line in io.lines(path) do
+        local key, size, etag, modified = line:match("^([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)$")
+        blobs[#blobs + 1] = { key = key, size = size, etag = etag, modified = modified }
+    end
+    return { count = #blobs, at = function(place) return blobs[place] end }
+end
+
+local function made(text)
+    local count, in_folder, size, etag, modified = text:match("^(%d+)\t(%d+)\t([^\t]*)\t([^\t]*)\t([^\t]*)\n$")
+    count, in_folder = tonumber(count), tonumber(in_folder)
+    local function at(place)
+        if place < 1 or place > count then return nil end
+        local number = place - 1
+        local key = string.format("%07d.bin", number)
+        if in_folder > 0 then key = string.format("%04d/%s", math.floor(number / in_folder), key) end
+        return { key = key, size = size, etag = etag, modified = modified }
+    end
+    return { count = count, at = at }
+end
+
 function listing.load(folder)
     for name in io.lines(folder .. "/containers") do
-        local blobs = {}
-        for line in io.lines(folder .. "/" .. name .. ".tsv") do
-            local key, size, etag, modified = line:match("^([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)$")
-            blobs[#blobs + 1] = { key = key, size = size, etag = etag, modified = modified }
+        local counted = io.open(folder .. "/" .. name .. ".count")
+        if counted then
+            listing.containers[name] = made(counted:read("*a"))
+            counted:close()
+        else
+            listing.containers[name] = indexed(folder .. "/" .. name .. ".tsv")
         end
-        listing.containers[name] = blobs
     end
 end
 
@@ -20,10 +45,10 @@ end
 
 -- The first place whose key is not below `key`.
 local function place(blobs, key)
-    local low, high = 1, #blobs + 1
+    local low, high = 1, blobs.count + 1
     while low < high do
         local middle = math.floor((low + high) / 2)
-        if blobs[middle].key < key then low = middle + 1 else high = middle end
+        if blobs.at(middle).key < key then low = middle + 1 else high = middle end
     end
     return low
 end
@@ -35,19 +60,21 @@ local function blob_xml(blob)
         .. "</Content-Type><BlobType>BlockBlob</BlobType></Properties></Blob>"
 end
 
-local function page(blobs, prefix, delimiter, marker, limit)
-    local found, at = {}, place(blobs, marker > prefix and marker or prefix)
-    while blobs[at] and blobs[at].key:sub(1, #prefix) == prefix do
-        if #found == limit then return found, blobs[at].key end
-        local cut = delimiter ~= "" and blobs[at].key:find(delimiter, #prefix + 1, true)
+local function page(blobs, prefix, delimiter, start, limit)
+    local found, at = {}, place(blobs, start > prefix and start or prefix)
+    local blob = blobs.at(at)
+    while blob and blob.key:sub(1, #prefix) == prefix do
+        if #found == limit then return found, blob.key end
+        local cut = delimiter ~= "" and blob.key:find(delimiter, #prefix + 1, true)
         if cut then
-            local folder = blobs[at].key:sub(1, cut + #delimiter - 1)
+            local folder = blob.key:sub(1, cut + #delimiter - 1)
             found[#found + 1] = "<BlobPrefix><Name>" .. escaped(folder) .. "</Name></BlobPrefix>"
             at = place(blobs, folder .. "\255")
         else
-            found[#found + 1] = blob_xml(blobs[at])
+            found[#found + 1] = blob_xml(blob)
             at = at + 1
         end
+        blob = blobs.at(at)
     end
     return found, ""
 end
@@ -67,7 +94,8 @@ function listing.answer(container)
         return
     end
     local limit = math.min(tonumber(asked.maxresults) or 5000, 5000)
-    local found, next_marker = page(blobs, asked.prefix or "", asked.delimiter or "", asked.marker or "", limit)
+    local start, marker = asked.startFrom or "", asked.marker or ""
+    local found, next_marker = page(blobs, asked.prefix or "", asked.delimiter or "", marker > start and marker or start, limit)
     local body = '<?xml version="1.0" encoding="utf-8"?><EnumerationResults ContainerName="' .. container .. '"><MaxResults>' .. limit .. "</MaxResults><Blobs>"
         .. table.concat(found) .. "</Blobs><NextMarker>" .. escaped(next_marker) .. "</NextMarker></EnumerationResults>"
     ngx.header["Content-Length"] = #body

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from pathlib import Path
 
-from benchmarks.content import small_key
 from benchmarks.processes import WITH_US, BenchmarkError, end, wait_until
 
 HERE = Path(__file__).parent
@@ -99,15 +98,17 @@ def publish(folder: Path, containers: list[str]) -> None:
         (index / f"{name}.tsv").write_text("".join(lines))
 
 
-def pretend(folder: Path, names: dict[str, int]) -> None:
-    """Write indexes of containers that can only be listed: so many files each, which are not there."""
+def pretend(folder: Path, names: dict[str, int], *, in_folder: int = 1000) -> None:
+    """Write what containers hold that can only be listed: so many files each, named as they are listed, and not there.
+
+    `in_folder` of them lie in each folder (their keys are `content.small_key`'s with 1,000); 0 puts all into one.
+    """
     index = folder / "index"
     index.mkdir(exist_ok=True)
     (index / "containers").write_text("".join(f"{name}\n" for name in names))
-    rest = f"100000\t69000000-186a0\t{formatdate(0, usegmt=True)}\n"
     for name, count in names.items():
-        with (index / f"{name}.tsv").open("w") as file:
-            file.writelines(f"{small_key(number)}\t{rest}" for number in range(count))
+        told = (count, in_folder, 100_000, "69000000-186a0", formatdate(0, usegmt=True))
+        (index / f"{name}.count").write_text("\t".join(map(str, told)) + "\n")
 
 
 @contextmanager

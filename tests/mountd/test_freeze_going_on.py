@@ -72,7 +72,7 @@ def test_a_freeze_that_was_killed_goes_on_and_gives_the_same_manifest(server: Li
     done = subprocess.run(command(server, target), capture_output=True, text=True, check=True, timeout=60)
     assert f"{safe} files are listed already" in done.stderr
     assert expected in done.stdout
-    assert len(server.requests) < len(KEYS) / 10
+    assert all("prefix=" in each or "startFrom=" in each for each in server.requests)  # nobody began at the beginning
     assert sorted(each.name for each in tmp_path.iterdir()) == ["m", "whole"]
 
 
