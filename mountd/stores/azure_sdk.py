@@ -105,6 +105,8 @@ def _network_reason(error: Exception) -> str:
         ("Connection refused", "the connection was refused"),
         ("NameResolutionError", "the host name was not found"),
         ("Name or service not known", "the host name was not found"),
+        ("CERTIFICATE_VERIFY_FAILED", "the certificate is not valid"),
+        ("SSLError", "no TLS can be agreed on"),
         ("timed out", NO_ANSWER),
     )
     return next((said for sign, said in signs if sign in text), "the connection failed or broke off")

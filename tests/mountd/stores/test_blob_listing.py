@@ -19,6 +19,7 @@ from mountd.errors import (
 )
 from mountd.stores import blob_listing
 from mountd.stores.azure_blob import AzureBlobStore
+from mountd.stores.azure_sdk import _network_reason
 from mountd.stores.base import ObjectInfo, Page, Part
 from mountd.stores.boundaries import boundaries
 from mountd.stores.credentials import Credential
@@ -131,6 +132,27 @@ def test_a_refusal_is_a_class_with_a_remedy_and_no_secret(
     assert "AZURE_STORAGE_SAS_TOKEN" in str(caught.value)
     assert "sig=" not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://nowhere.invalid:10000/acct/cont/", "the host name was not found"),
+        ("http://127.0.0.1:9/acct/cont/", "the connection was refused"),
+        ("https://{address}/acct/cont/", "no TLS can be agreed on"),
+    ],
+)
+def test_a_service_that_cannot_be_reached_is_told_by_what_fails(fresh: ListingServer, url: str, said: str) -> None:
+    place = url.format(address=urlsplit(fresh.url).netloc)
+    with pytest.raises(StoreUnreachableError, match=said) as caught:
+        list(store_of(place, deadline_s=1).list())
+    assert str(caught.value).startswith(place)
+    assert "check the address and the network" in str(caught.value)
+
+
+def test_a_certificate_that_is_not_valid_is_told() -> None:
+    text = "SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] self-signed certificate'))"
+    assert _network_reason(OSError(text)) == "the certificate is not valid"
 
 
 @pytest.mark.azurite
