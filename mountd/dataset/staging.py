@@ -198,18 +198,30 @@ def _kept_folder(target: Path) -> Path:
 @contextmanager
 def _locked(folder: Path, target: Path) -> Iterator[None]:
     """The folder, made and held alone."""
-    folder.mkdir(mode=0o700, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    while (descriptor := _lock(folder, target)) is None:
+        pass  # whoever held it has just removed it
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BadInputError(
-                f"{target}: another process is freezing into it; wait for it, or choose another name"
-            ) from None
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(folder: Path, target: Path) -> int | None:
+    """A descriptor that holds the lock; None if the folder was removed meanwhile."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if folder.stat().st_ino == os.fstat(descriptor).st_ino:
+            return descriptor
+    except BlockingIOError:
+        os.close(descriptor)
+        said = f"{target}: another process is freezing into it; wait for it, or choose another name"
+        raise BadInputError(said) from None
+    except FileNotFoundError:
+        pass
+    os.close(descriptor)
+    return None
 
 
 def _connect(folder: Path) -> sqlite3.Connection:

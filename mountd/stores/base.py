@@ -144,8 +144,9 @@ class Part:
     """A part of a listing that is still to come: the keys that start with `prefix`, or those of them in a range.
 
     With a range it is those from `start` on and before `end` (either may be '' for no limit). `marker` is where a page
-    goes on, `after` the last key before it, `empty_pages` how many there were without any key. `by_folder`: only what lies
-    directly below `prefix`; each folder there becomes a part of its own. All are strings that outlive the process.
+    goes on, `after` the last name before it, `empty_pages` how many there were without any key. `by_folder`: only what lies
+    directly below `prefix`; each folder there becomes a part of its own. Only `prefix` is a key's; the others are the
+    store's own words, and all outlive the process.
     """
 
     prefix: str

@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from mountd.cli.data import counted
 from mountd.dataset import staging
 from mountd.dataset.manifest import FrozenFile, Manifest, write_manifest
 from mountd.diff import compare
@@ -57,14 +59,17 @@ def undisturbed(server: ListingServer, target: Path) -> str:
     return freeze([FreezeSource(server.url)], target).digest
 
 
-def test_a_freeze_that_was_killed_goes_on_and_gives_the_same_manifest(server: ListingServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_freeze_that_was_killed_goes_on_and_gives_the_same_manifest(
+    server: ListingServer, tmp_path: Path, number: signal.Signals
+) -> None:
     expected = undisturbed(server, tmp_path / "whole")
     server.requests.clear()
     server.delay_s = 0.1
     target = tmp_path / "m"
     with subprocess.Popen(command(server, target), stderr=subprocess.PIPE) as killed:
         until(lambda: staged(target) > 0)
-        killed.kill()
+        killed.send_signal(number)
     safe = staged(target)
     assert not target.exists()
     server.delay_s = 0.0
@@ -189,6 +194,13 @@ def test_since_tells_what_is_new_changed_and_gone_by_listing_alone(server: Listi
     )
     assert again.returncode == 3
     assert "is OLD itself" in again.stderr
+
+
+def test_progress_tells_the_rate_and_of_those_expected_the_time_that_is_left() -> None:
+    assert counted(1_500, 0.0, 0) == "1,500 files"
+    assert counted(1_500, 500.0, 0) == "1,500 files, 500/s"
+    assert counted(1_500, 500.0, 4_000) == "1,500 of about 4,000 files, 500/s, 5 s left"
+    assert counted(4_001, 500.0, 4_000) == "4,001 files, 500/s"
 
 
 def test_manifests_are_compared_in_the_order_of_the_tree(tmp_path: Path) -> None:

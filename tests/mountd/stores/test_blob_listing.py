@@ -165,10 +165,9 @@ def tree(*keys: str) -> list[Blob]:
     return [Blob(key, number) for number, key in enumerate(sorted(keys))]
 
 
+segments = st.lists(st.text("ab0129/.é\U0001f600z", min_size=1, max_size=3), min_size=1, max_size=3)
 names = st.lists(
-    st.lists(st.text("ab0129/.é\U0001f600z", min_size=1, max_size=3), min_size=1, max_size=3).map("/".join),
-    max_size=60,
-    unique=True,
+    st.tuples(st.sampled_from(["", "a/", "0/b/"]), segments.map("/".join)).map("".join), max_size=60, unique=True
 )
 
 
@@ -177,18 +176,20 @@ names = st.lists(
     page=st.integers(1, 9),
     ranged=st.booleans(),
     by_utf16=st.booleans(),
+    below=st.sampled_from(["", "a/", "0/b/"]),
     prefix=st.sampled_from(["", "a", "a/", "0"]),
 )
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_shape_is_told_once(
-    server: ListingServer, keys: list[str], page: int, *, ranged: bool, by_utf16: bool, prefix: str
+    server: ListingServer, keys: list[str], page: int, *, ranged: bool, by_utf16: bool, below: str, prefix: str
 ) -> None:
     order = (lambda key: key.encode("utf-16-be")) if by_utf16 else str.encode
     server.blobs, server.ranged, server.order = [Blob(key, len(key)) for key in keys], ranged, order
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blob_listing, "_PAGE_NAMES", page)
-        found = listed(store_of(server.url), prefix)
-    assert {key: each.size for key, each in found.items()} == {key: len(key) for key in keys if key.startswith(prefix)}
+        found = listed(store_of(server.url + below), prefix)
+    expected = {key.removeprefix(below): len(key) for key in keys if key.startswith(below + prefix)}
+    assert {key: each.size for key, each in found.items()} == expected
 
 
 @pytest.fixture(scope="module")
