@@ -39,6 +39,7 @@ class BlobPage:
     folders: list[str] = field(default_factory=list)
     marker: str = ""
     is_hierarchical: bool = False
+    is_whole: bool = False  # it has told where the next page begins, or that there is none
 
 
 def read_page(chunks: Iterable[bytes], name: str) -> BlobPage:
@@ -58,6 +59,8 @@ def read_page(chunks: Iterable[bytes], name: str) -> BlobPage:
         _take(page, parser, name)
     except ET.ParseError:
         raise TransientError(BROKEN) from None
+    if not page.is_whole:
+        raise TransientError(BROKEN)
     return page
 
 
@@ -99,7 +102,7 @@ def _take(page: BlobPage, parser: "ET.XMLPullParser[ET.Element]", name: str) -> 
                 page.objects.append(found)
             element.clear()
         elif element.tag == "NextMarker":
-            page.marker = element.text or ""
+            page.marker, page.is_whole = element.text or "", True
 
 
 def _blob(element: ET.Element, place: str) -> ObjectInfo:

@@ -298,12 +298,13 @@ def test_a_name_that_was_not_asked_for_is_told(fresh: ListingServer) -> None:
     [
         page_of("a", "b").encode()[:-40],
         b"",
+        b"<EnumerationResults><Error/></EnumerationResults>",
         b"<html>log in</html>" * 100,
         page_of("a", head='<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aaaaaaaaaa">]>').encode(),
         page_of("a").encode("utf-16"),
         page_of("a").encode().replace(b"<Name>a", b"<Name>\xff"),
     ],
-    ids=["cut", "empty", "a page for people", "a document type", "another encoding", "no UTF-8"],
+    ids=["cut", "empty", "another document", "a page for people", "a document type", "another encoding", "no UTF-8"],
 )
 def test_broken_xml_is_asked_for_again_and_then_an_error(fresh: ListingServer, body: bytes) -> None:
     fresh.scripted = [body, page_of("a").encode()]
