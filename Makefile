@@ -13,12 +13,15 @@ STORE ?= local
 MODE ?= mount
 SOAK_MINUTES ?= 10
 AZURITE_VERSION := 3.35.0
+TORCH_VERSION := 2.13.0
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 TOOLS := .venv/.tools
 LIBFUSE := .venv/.libfuse
 BENCH := .venv/.bench
+TORCH := .venv/.torch
+POSTGRES := .venv/.postgres
 BENCH_ARGS ?=
 AZURITE := .venv/azurite/.installed-$(AZURITE_VERSION)
 
@@ -28,7 +31,8 @@ REQUIRE_FUSE := $(shell [ -r /dev/fuse ] && [ -w /dev/fuse ] && echo MOORAGE_REQ
 # All that the goals need of the machine, so that one line names all that is missing.
 NEEDS := python fuse $(if $(filter setup lint test test-full bench,$(MAKECMDGOALS)),libfuse) \
 	$(if $(filter setup test test-full,$(MAKECMDGOALS)),tests node) \
-	$(if $(filter azurite,$(STORE)),node) $(if $(filter bench,$(MAKECMDGOALS)),bench)
+	$(if $(filter azurite,$(STORE)),node) $(if $(filter bench,$(MAKECMDGOALS)),bench) \
+	$(if $(filter test-full,$(MAKECMDGOALS)),postgres)
 
 help: ## list the targets
 	awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,7 +55,7 @@ test: lint $(AZURITE) $(TOOLS) ## lint, and all tests but the long ones
 	echo "test: pytest"
 	$(REQUIRE_FUSE) $(BIN)/pytest -q -m "not full"
 
-test-full: $(INSTALLED) $(LIBFUSE) $(AZURITE) $(TOOLS) $(BENCH) ## the long tests
+test-full: $(INSTALLED) $(LIBFUSE) $(AZURITE) $(TOOLS) $(BENCH) $(TORCH) $(POSTGRES) ## the long tests
 	echo "test-full: pytest"
 	$(REQUIRE_FUSE) $(BIN)/pytest -q -m full
 
@@ -89,6 +93,17 @@ $(BENCH): pyproject.toml .ci/system-packages | $(INSTALLED)
 	.ci/system-packages bench
 	echo "setup: pip install -e '.[bench]'"
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-input -e '.[bench]' </dev/null
+	touch $@
+
+# The build without CUDA, which is a tenth of the other: from its own index, or from where PIP_FIND_LINKS has it.
+$(TORCH): pyproject.toml | $(INSTALLED)
+	echo "setup: pip install torch==$(TORCH_VERSION)"
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-input 'torch==$(TORCH_VERSION)' </dev/null \
+		$(if $(PIP_FIND_LINKS),,--extra-index-url https://download.pytorch.org/whl/cpu)
+	touch $@
+
+$(POSTGRES): .ci/system-packages | $(INSTALLED)
+	.ci/system-packages postgres
 	touch $@
 
 $(AZURITE): | $(INSTALLED)

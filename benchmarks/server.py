@@ -98,17 +98,11 @@ def publish(folder: Path, containers: list[str]) -> None:
         (index / f"{name}.tsv").write_text("".join(lines))
 
 
-def pretend(folder: Path, names: dict[str, int], *, in_folder: int = 1000) -> None:
-    """Write what containers hold that can only be listed: so many files each, named as they are listed, and not there.
-
-    `in_folder` of them lie in each folder (their keys are `content.small_key`'s with 1,000); 0 puts all into one.
-    """
+def pretend(folder: Path, names: dict[str, int]) -> None:
+    """Name containers that can only be listed: so many files each, which are not there, with the keys of `small_key`."""
     index = folder / "index"
     index.mkdir(exist_ok=True)
-    (index / "containers").write_text("".join(f"{name}\n" for name in names))
-    for name, count in names.items():
-        told = (count, in_folder, 100_000, "69000000-186a0", formatdate(0, usegmt=True))
-        (index / f"{name}.count").write_text("\t".join(map(str, told)) + "\n")
+    (index / "containers").write_text("".join(f"{name}\t{count}\n" for name, count in names.items()))
 
 
 @contextmanager

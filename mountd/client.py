@@ -195,10 +195,15 @@ def refuse_without_fuse(order: Order) -> None:
 
     Raises:
         FuseUnavailableError: no mount can be made here, by its driver.
+        MountPointError: its processes may have too few files open.
     """
     reason = why_no_fuse(order.driver)
     if reason is not None:
         raise FuseUnavailableError(f"{order.mountpoint}: cannot mount: {reason}; or download, which needs no FUSE")
+    from mountd.hardening import why_too_few_descriptors  # `resource` is not there on every system
+
+    if (why := why_too_few_descriptors()) is not None:
+        raise MountPointError(f"{order.mountpoint}: cannot mount: {why}")
 
 
 def _hand_over(channel: socket.socket, order: Order, timeout_s: float) -> None:

@@ -1,8 +1,7 @@
 """What has drifted: a manifest against its sources as they are now, by listing them, without reading a byte of data.
 
 The listing streams past the manifest, in which each key is looked up; a bit for each entry remembers that it was seen, so
-ten million files cost a megabyte. A web server cannot be listed: there each file is asked for by name. Two manifests are
-compared side by side, in the order of the tree.
+ten million files cost a megabyte. A web server cannot be listed: there each file is asked for by name.
 
 A manifest does not know by which pattern it was frozen. So what its sources hold beside it is told only to those who ask.
 """
@@ -62,26 +61,33 @@ def diff(
                 yield Drift("gone", path, frozen_etag=entry.etag, frozen_size=entry.size)
 
 
-def compare(old: Manifest, new: Manifest) -> Iterator[Drift]:
-    """Yield what differs between two manifests, in the order of the tree; `new` files are those of the second alone."""
-    before, after = old.files(), new.files()
-    one, other = next(before, None), next(after, None)
-    while one is not None or other is not None:
-        if other is None or (one is not None and _place(one[0]) < _place(other[0])):
-            assert one is not None  # noqa: S101  # one of the two is left
-            yield Drift("gone", one[0], frozen_etag=one[1].etag, frozen_size=one[1].size)
-            one = next(before, None)
-        elif one is None or _place(other[0]) < _place(one[0]):
-            yield Drift("new", other[0], found_etag=other[1].etag, found_size=other[1].size)
-            other = next(after, None)
-        else:
-            yield from _changed(one[0], one[1], other[1])
-            one, other = next(before, None), next(after, None)
+def compare(older: Path, newer: Path) -> Iterator[Drift]:
+    """Yield what differs between two manifests, in the order of the tree; nobody is asked, and memory does not grow.
+
+    Raises:
+        ManifestError: one is none, or damaged.
+    """
+    with Manifest.open(older) as old, Manifest.open(newer) as new:
+        left, right = _in_order(old), _in_order(new)
+        gone, came = next(left, None), next(right, None)
+        while gone is not None or came is not None:
+            if came is None or (gone is not None and gone[0] < came[0]):
+                assert gone is not None  # noqa: S101  # for mypy: one of the two is there
+                yield Drift("gone", gone[1], frozen_etag=gone[2].etag, frozen_size=gone[2].size)
+                gone = next(left, None)
+            elif gone is None or came[0] < gone[0]:
+                yield Drift("new", came[1], found_etag=came[2].etag, found_size=came[2].size)
+                came = next(right, None)
+            else:
+                was, now = gone[2], came[2]
+                if (was.etag, was.size) != (now.etag, now.size) or old.sources[was.source] != new.sources[now.source]:
+                    yield Drift("changed", came[1], was.etag, now.etag, was.size, now.size)
+                gone, came = next(left, None), next(right, None)
 
 
-def _place(path: str) -> list[bytes]:
-    """Where a path is in the order of the tree: names count, and '/' comes before all of them."""
-    return paths.encode(path).split(b"/")
+def _in_order(manifest: Manifest) -> Iterator[tuple[bytes, str, Entry]]:
+    """(sort key, path, entry) of each file: a manifest's own order is that of paths whose `/` is less than any character."""
+    return ((paths.encode(path).replace(b"/", b"\0"), path, entry) for path, entry in manifest.files())
 
 
 class _Seen:
@@ -147,6 +153,6 @@ def _asked_by_name(manifest: Manifest, listers: Mapping[int, Lister], seen: _See
             yield from _changed(path, entry, found)
 
 
-def _changed(path: str, entry: Entry, info: ObjectInfo | Entry) -> Iterator[Drift]:
+def _changed(path: str, entry: Entry, info: ObjectInfo) -> Iterator[Drift]:
     if (entry.etag, entry.size) != (info.etag, info.size):
         yield Drift("changed", path, entry.etag, info.etag, entry.size, info.size)

@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from mountd.errors import BadInputError
+from runtime.catalog import Made
 from runtime.catalog import check_name as check_dataset_name
+from runtime.catalog.rows import checked_description, checked_tags
 from runtime.consumption import check_name
 from runtime.errors import AlreadyRegisteredError, UserErrorException
 from runtime.workspace import WorkspaceFolder
@@ -61,6 +63,8 @@ class OutputSpec:
             raise UserErrorException(f"output '{self.name}': {unknown[0]} is none of {', '.join(_PLACEHOLDERS)}")
         if self.register_as is not None:
             check_dataset_name(self.register_as)  # now, and not when the job has run for hours
+            checked_description(self.description)
+            checked_tags(self.tags)
 
     @property
     def token(self) -> str:
@@ -217,6 +221,7 @@ def register_output(workspace: WorkspaceFolder, spec: OutputSpec, run_id: str) -
             description=spec.description,
             tags=spec.tags,
             create_new_version=True,
+            made=Made(run_id, spec.name),
         )
     except AlreadyRegisteredError as same:  # an attempt before this one came as far as the catalog
         return f"{same.name}@{same.version}"

@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.azurite import Azurite
 from tests.support.mounts import mounts_below
+from tests.support.postgres import Postgres
 
 
 def pytest_configure() -> None:
@@ -21,6 +22,13 @@ def pytest_configure() -> None:
 def azurite() -> Iterator[Azurite]:
     """A Blob server of this test process's own; it fails, and does not skip, where it is not installed."""
     with Azurite.start() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server of this test process's own; it fails, and does not skip, where it is not installed."""
+    with Postgres.start() as server:
         yield server
 
 

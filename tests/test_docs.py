@@ -1,13 +1,16 @@
-"""Every clause of docs/semantics.md names its test, and every test it names exists."""
+"""Every clause of docs/semantics.md and docs/catalog.md names its test, and every test they name exists."""
 
 import re
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_clauses_name_tests_that_exist() -> None:
-    text = (ROOT / "docs/semantics.md").read_text()
+@pytest.mark.parametrize("page", ["docs/semantics.md", "docs/catalog.md"])
+def test_the_clauses_name_tests_that_exist(page: str) -> None:
+    text = (ROOT / page).read_text()
     promises, _, _ = text.partition("## What it does not promise yet")
     defined = {
         name

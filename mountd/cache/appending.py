@@ -14,11 +14,13 @@ import mmap
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
+from mountd.cache.checksums import checksums
 from mountd.cache.folder import Descriptor, claim
 from mountd.cache.index import Extent
 from mountd.cache.segments import ALIGNMENT_BYTES, LONGEST_BYTES, head_bytes, make_head, segment_path
+from mountd.stores.base import Buffer
 
 _DIRECT: Final = getattr(os, "O_DIRECT", 0)
 _DIRECT_BYTES: Final = 512 << 10  # measured: decision 4
@@ -27,11 +29,17 @@ _TRIES: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is to be kept: bytes at an offset of a file."""
+    """What is to be kept: bytes at an offset of a file, and the checksums they had when they came."""
 
     file: bytes
     offset: int
     data: memoryview
+    crcs: tuple[int, ...]
+
+    @classmethod
+    def of(cls, file: bytes, offset: int, data: Buffer, crcs: tuple[int, ...] | None) -> Self:
+        """Of bytes that have these checksums, or that are right now."""
+        return cls(file, offset, memoryview(data).toreadonly(), checksums(data) if crcs is None else crcs)
 
     @property
     def size_bytes(self) -> int:
@@ -108,7 +116,7 @@ class Appender:
 
     def _pack(self, record: Record, at: int) -> int:
         """Copy a record into the buffer; return where it ends."""
-        head = make_head(record.file, record.offset, record.data)
+        head = make_head(record.file, record.offset, len(record.data), record.crcs)
         middle = at + len(head)
         end = middle + len(record.data)
         self._buffer[at:middle] = head

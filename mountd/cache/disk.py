@@ -8,9 +8,9 @@ Bytes come first, the index second, and nothing is synced: what a kill or a powe
 That thread keeps the house too: it makes room before it begins a segment, writes down which segments were read from, lets go
 of those that were dropped, and opens the index anew when it was removed or replaced.
 
-Invariants: no byte leaves unverified; any error of the disk is a miss or a declined extent, said once in the log, and
-after one nothing is accepted for a second. The folder keeps its limit to within one open segment for each further process,
-and leaves 5 % of the disk or 1 GiB free.
+Invariants: no byte leaves unverified, by a checksum that was made when it was put; any error of the disk is a miss or a
+declined extent, said once in the log, and after one nothing is accepted for a second. The folder keeps its limit to within
+one open segment for each further process, and leaves 5 % of the disk or 1 GiB free.
 """
 
 import errno
@@ -102,14 +102,22 @@ class DiskCache:
                 at = extent.end
         return at >= offset + size
 
-    def put(self, file: bytes, offset: int, data: Buffer, written: Callable[[], None]) -> bool:
+    def put(
+        self,
+        file: bytes,
+        offset: int,
+        data: Buffer,
+        written: Callable[[], None],
+        crcs: tuple[int, ...] | None = None,
+    ) -> bool:
         """Queue an extent of at most 8 MiB for the disk, without waiting; False if it is not taken.
 
-        If it is, `written` is called once, by the writer's thread, when the cache refers to `data` no more, stored or not.
+        `crcs` are its checksums, where they are known from when the bytes came. If it is taken,
+        `written` is called once, by the writer's thread, when the cache refers to `data` no more, stored or not.
         """
         if not 0 < len(data) <= LONGEST_BYTES or self._is_paused():
             return False
-        return self._queue.put(Offer(Record(file, offset, memoryview(data).toreadonly()), written))
+        return self._queue.put(Offer(Record.of(file, offset, data, crcs), written))
 
     def drain(self, timeout_s: float) -> bool:
         """Wait until all that was put is stored or given up; False if that takes longer."""

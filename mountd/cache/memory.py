@@ -7,21 +7,28 @@ pages. A fetch that a reader waits for may also drop what was read ahead and not
 pins and flights to end. Read-ahead may do neither, except that it drops what nobody came for in a long while; and it leaves
 a part of the budget alone, so it never holds up a read.
 
-Invariants: bytes reserved never exceed the limit, except that one fetch is always granted when nothing else is reserved; no
-more extents are kept than would fill the budget at 4 KiB each: tiny files must not outgrow it by what describes them. A
-reader that has been given a view keeps its extent's memory for as long as it answers, which is bounded by its request.
+An extent carries the checksums that its bytes had when they came, and a read verifies what it takes: memory may be damaged,
+and what waits for a reader or for the disk may wait long. A damaged extent is a miss from then on, and dropped first.
+
+Invariants: no byte is read unverified; bytes reserved never exceed the limit, except that one fetch is always granted when
+nothing else is reserved; no more extents are kept than would fill the budget at 4 KiB each: tiny files must not outgrow it
+by what describes them. A reader that has been given a view keeps its extent's memory for as long as it answers, which is
+bounded by its request.
 
 The lock (a condition) protects the table and the sums; nothing but arithmetic happens under it.
 """
 
+import logging
 import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
 
+from mountd.cache.checksums import GRANULE_BYTES, are_whole, checksums
 from mountd.dataset.extents import gaps
 from mountd.stores.base import Buffer
 
+_LOG = logging.getLogger(__name__)
 _BLOCK_SHIFT = 20  # the table finds extents by file and MiB
 _AHEAD_SHARE = 0.75
 _LEAST_BYTES = 4096  # what an extent counts for at least in their number: each costs some hundred bytes beside its own
@@ -32,23 +39,35 @@ Piece = tuple[int, Buffer]
 
 @dataclass(frozen=True, slots=True)
 class MemoryStatus:
-    """Bytes reserved now, the most there may be, and what came of read-ahead: bytes read, bytes dropped unread."""
+    """Bytes reserved now, the most there may be, what came of read-ahead, and how many extents were found damaged.
+
+    Of read-ahead: bytes read, bytes dropped unread.
+    """
 
     used_bytes: int
     limit_bytes: int
     ahead_read_bytes: int
     ahead_wasted_bytes: int
+    corrupt: int
 
 
 class Extent:
     """One run of a file's bytes that is kept; its owner is the table, everybody else holds it as a token."""
 
-    __slots__ = ("ahead", "data", "end", "file", "pins", "put_s", "start")
+    __slots__ = ("ahead", "crcs", "data", "end", "file", "is_damaged", "pins", "put_s", "start")
 
     def __init__(self, file: bytes, start: int, data: Buffer, *, ahead: bool) -> None:
         self.file, self.start, self.end = file, start, start + len(data)
-        self.data = memoryview(data)
+        self.data, self.crcs = memoryview(data), checksums(data)
+        self.is_damaged = False  # then the table has it no more, only the budget
         self.ahead, self.pins, self.put_s = ahead, 1, time.monotonic()
+
+    def piece(self, begin: int, finish: int) -> memoryview | None:
+        """Bytes [begin, finish) of the file, which it must have; None if they are not what came."""
+        first, last = (begin - self.start) // GRANULE_BYTES, -(-(finish - self.start) // GRANULE_BYTES)
+        if not are_whole(self.data, first * GRANULE_BYTES, self.crcs[first:last]):
+            return None
+        return self.data[begin - self.start : finish - self.start]
 
     def blocks(self) -> range:
         """The numbers of the MiB blocks that it touches."""
@@ -62,7 +81,7 @@ class MemoryCache:
         self._limit_bytes = limit_bytes
         self._changed = threading.Condition(threading.Lock())
         self._used_bytes = 0
-        self._ahead_read_bytes = self._ahead_wasted_bytes = 0
+        self._ahead_read_bytes = self._ahead_wasted_bytes = self._corrupt = 0
         self._blocks: dict[tuple[bytes, int], list[Extent]] = {}
         self._unread: OrderedDict[Extent, None] = OrderedDict()  # both: the oldest first
         self._spent: OrderedDict[Extent, None] = OrderedDict()
@@ -121,9 +140,11 @@ class MemoryCache:
         pieces: list[Piece] = []
         for extent in found:
             begin, finish = max(offset, extent.start), min(end, extent.end)
-            if begin < finish:
-                pieces.append((begin, extent.data[begin - extent.start : finish - extent.start]))
+            if begin < finish and (piece := extent.piece(begin, finish)) is not None:
+                pieces.append((begin, piece))
                 offset = finish
+            elif begin < finish:
+                self._lose(extent)
         return pieces
 
     def spend(self, file: bytes, start: int, end: int) -> None:
@@ -145,7 +166,25 @@ class MemoryCache:
         """The sums now."""
         with self._changed:
             ahead = self._ahead_read_bytes, self._ahead_wasted_bytes
-            return MemoryStatus(self._used_bytes, self._limit_bytes, *ahead)
+            return MemoryStatus(self._used_bytes, self._limit_bytes, *ahead, self._corrupt)
+
+    def _lose(self, extent: Extent) -> None:
+        """Find a damaged extent no more; its bytes count until whoever still refers to them lets go."""
+        with self._changed:
+            if extent.is_damaged:
+                return
+            extent.is_damaged = True
+            self._corrupt += 1
+            is_first = self._corrupt == 1
+            if extent in self._spent or extent in self._unread:  # else it was dropped meanwhile
+                self._unlist(extent)
+                self._unread.pop(extent, None)
+                self._spent[extent] = None
+                self._spent.move_to_end(extent, last=False)
+        if is_first:
+            _LOG.warning(
+                "bytes changed in memory after they had come; they are fetched again: test this machine's memory"
+            )
 
     def _touching(self, file: bytes, start: int, end: int) -> list[Extent]:
         found = dict.fromkeys(
@@ -172,14 +211,18 @@ class MemoryCache:
     def _drop(self, extent: Extent) -> None:
         self._spent.pop(extent, None)
         self._unread.pop(extent, None)
+        if not extent.is_damaged:
+            self._unlist(extent)
+        self._used_bytes -= extent.end - extent.start
+        if extent.ahead:
+            self._ahead_wasted_bytes += extent.end - extent.start
+
+    def _unlist(self, extent: Extent) -> None:
         for block in extent.blocks():
             others = self._blocks[extent.file, block]
             others.remove(extent)
             if not others:
                 del self._blocks[extent.file, block]
-        self._used_bytes -= extent.end - extent.start
-        if extent.ahead:
-            self._ahead_wasted_bytes += extent.end - extent.start
 
 
 def _start(extent: Extent) -> int:

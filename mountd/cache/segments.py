@@ -19,12 +19,12 @@ from typing import Final
 import google_crc32c
 from cachetools import LRUCache
 
+from mountd.cache.checksums import GRANULE_BYTES, are_whole
 from mountd.cache.folder import Descriptor
 from mountd.cache.index import Extent
 from mountd.errors import CorruptDataError
 
 ALIGNMENT_BYTES: Final = 4096  # a record that was written around the page cache begins at a multiple of this
-GRANULE_BYTES: Final = 64 << 10
 LONGEST_BYTES: Final = 8 << 20  # of an extent
 SUFFIX: Final = ".segment"
 
@@ -47,13 +47,9 @@ def head_bytes(length: int) -> int:
     return _FIXED_BYTES + _CRC.size * -(-length // GRANULE_BYTES)
 
 
-def make_head(file: bytes, offset: int, data: memoryview) -> bytes:
-    """The head of the record that holds `data`."""
-    table = b"".join(
-        _CRC.pack(google_crc32c.value(bytes(data[at : at + GRANULE_BYTES])))
-        for at in range(0, len(data), GRANULE_BYTES)
-    )
-    fields = _FIELDS.pack(_MAGIC, file, offset, len(data)) + table
+def make_head(file: bytes, offset: int, length: int, crcs: tuple[int, ...]) -> bytes:
+    """The head of the record of `length` bytes that have these checksums."""
+    fields = _FIELDS.pack(_MAGIC, file, offset, length) + struct.pack(f"<{len(crcs)}I", *crcs)
     return _CRC.pack(google_crc32c.value(fields)) + fields
 
 
@@ -90,7 +86,7 @@ class Segments:
             head = head or _verified(os.pread(descriptor.number, size, extent.position), extent)
             block, at = os.pread(descriptor.number, end - begin, extent.position + size + begin), 0
         crcs = struct.unpack_from(f"<{last - first}I", head, _FIXED_BYTES + first * _CRC.size)
-        if len(block) != at + end - begin or not _are_whole(block, at, crcs):
+        if len(block) != at + end - begin or not are_whole(block, at, crcs):
             raise _damaged(extent)
         if extent.length > _SMALL_BYTES:
             with self._lock:
@@ -164,15 +160,6 @@ def _verified(head: bytes, extent: Extent) -> bytes:
     if head[_CRC.size : _FIXED_BYTES] != told or head[: _CRC.size] != _CRC.pack(google_crc32c.value(head[_CRC.size :])):
         raise _damaged(extent)
     return head
-
-
-def _are_whole(block: bytes, at: int, crcs: tuple[int, ...]) -> bool:
-    """Whether the granules of `block` from `at` on have these CRCs; the last may be a short one."""
-    places = range(at, at + len(crcs) * GRANULE_BYTES, GRANULE_BYTES)
-    return all(
-        google_crc32c.value(block[place : place + GRANULE_BYTES]) == crc
-        for place, crc in zip(places, crcs, strict=True)
-    )
 
 
 def _damaged(extent: Extent) -> CorruptDataError:

@@ -45,7 +45,7 @@ class Cache:
         """Keep bytes for which memory was reserved; False if the disk will not have them, though there is one."""
         extent = self.memory.put(file, start, data, ahead=ahead)
         written = partial(self.memory.unpin, extent)
-        if self.disk is not None and self.disk.put(file, start, data, written):
+        if self.disk is not None and self.disk.put(file, start, data, written, extent.crcs):
             return True
         written()
         return self.disk is None

@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -56,22 +56,22 @@ def frozen_source(source: str, credential: Credential | None, settings: Settings
 
 @contextmanager
 def counting(what: str, expected: int = 0) -> Iterator[Callable[[int], None] | None]:
-    """A line on a terminal's stderr that counts files, with their rate and, of those expected, the time that is left."""
+    """A line on a terminal's stderr that counts files, of some `expected`; nothing where nobody looks."""
     if not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console
 
     with Console(stderr=True).status(what) as status:
-        begun_s, first = time.monotonic(), -1
+        begin_s, first = time.monotonic(), -1
 
-        def count(files: int) -> None:
+        def tell(files: int) -> None:
             nonlocal first
             first = files if first < 0 else first  # what was there before is no part of the rate
-            rate = (files - first) / max(time.monotonic() - begun_s, 0.1)
+            rate = (files - first) / max(time.monotonic() - begin_s, 0.1)
             status.update(f"{what}: {counted(files, rate, expected)}")
 
-        yield count
+        yield tell
 
 
 def counted(files: int, rate: float, expected: int) -> str:
@@ -91,36 +91,29 @@ def counted(files: int, rate: float, expected: int) -> str:
 @click.option("--overwrite", is_flag=True, help="Replace FILE if it is there.")
 @click.option(
     "--since",
-    metavar="OLD",
+    metavar="OLDER",
     type=click.Path(path_type=Path),
-    help="Also list what is new, changed or gone since the manifest OLD was frozen.",
+    help="List what is new, changed or gone since the manifest OLDER.",
 )
 @credential_option
-def freeze(source: str, target: Path, since: Path | None, *, overwrite: bool, credential: Credential | None) -> None:
+def freeze(source: str, target: Path, *, overwrite: bool, since: Path | None, credential: Credential | None) -> None:
     """Freeze SOURCE into the manifest FILE: paths, sizes and ETags as they are now.
 
     Killed, it leaves what it has listed beside FILE; the same command goes on from there.
     """
-    from mountd.dataset.manifest import Manifest
-    from mountd.diff import compare
     from mountd.freeze import freeze_source
 
     if target.exists() and not overwrite:
         raise BadInputError(f"{target}: is there already; choose another name, or --overwrite")
-    with nullcontext() if since is None else Manifest.open(since) as old:
-        if since is not None and target.exists() and target.samefile(since):
-            raise BadInputError(f"{target}: is OLD itself, and would be replaced; choose another name")
-        with counting("freezing", old.file_count if old else 0) as progress:
-            summary = freeze_source(source, credential, target, progress, resumed=_goes_on)
-        if old is not None:
-            with Manifest.open(target) as new:
-                for drift in compare(old, new):
-                    click.echo(_line(drift))
+    expected = 0 if since is None else _files_in(since, target)
+    with counting("freezing", expected) as progress:
+        summary = freeze_source(source, credential, target, progress, resumed=_goes_on)
+    if since is not None:
+        from mountd.diff import compare
+
+        for drift in compare(since, target):
+            click.echo(_line(drift))
     click.echo(f"{target}: {summary.files} files, {format_size(summary.size_bytes)}, digest {summary.digest}")
-
-
-def _goes_on(files: int) -> None:
-    click.echo(f"going on where the last freeze into this file ended: {files} files are listed already", err=True)
 
 
 @click.command()
@@ -136,20 +129,39 @@ def verify(manifest: Path) -> None:
         )
 
 
+def _goes_on(files: int) -> None:
+    click.echo(f"going on where the last freeze into this file ended: {files} files are listed already", err=True)
+
+
+def _files_in(older: Path, target: Path) -> int:
+    """How many files the manifest `older` has: so many may come again."""
+    from mountd.dataset.manifest import Manifest
+
+    with Manifest.open(older) as opened:
+        if target.exists() and older.samefile(target):
+            raise BadInputError(f"{older}: is also what is to be written; give the new manifest another name")
+        return opened.file_count
+
+
 @click.command()
 @click.argument("manifest", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("newer", metavar="[NEWER]", required=False, type=click.Path(path_type=Path))
 @click.option("--new", is_flag=True, help="Also tell what lies beside the frozen files now.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on each line.")
 @credential_option
-def diff(manifest: Path, *, new: bool, as_json: bool, credential: Credential | None) -> int:
-    """List what has changed or gone since FILE was frozen, by listing its sources; exit 9 if anything has."""
+def diff(manifest: Path, newer: Path | None, *, new: bool, as_json: bool, credential: Credential | None) -> int:
+    """List what has changed or gone since FILE was frozen, by listing its sources; exit 9 if anything has.
+
+    With a second manifest nobody is asked, and what is new in it is told, too.
+    """
     from mountd.dataset.manifest import Manifest
+    from mountd.diff import compare
     from mountd.diff import diff as run
 
     with Manifest.open(manifest) as opened:
         credentials = dict.fromkeys(opened.sources, credential) if credential is not None else {}
     code = 0
-    for drift in run(manifest, credentials, new=new):
+    for drift in run(manifest, credentials, new=new) if newer is None else compare(manifest, newer):
         code = DataChangedError.exit_code
         told = {name: value for name, value in asdict(drift).items() if value not in {"", None}}
         click.echo(json.dumps(told) if as_json else _line(drift))

@@ -24,7 +24,7 @@ from mountd.errors import AccessDeniedError, BadInputError, StoreUnreachableErro
 from mountd.log import redact
 from mountd.stores import registry
 from mountd.stores.credentials import Credential
-from mountd.stores.source import Source, parse_source
+from mountd.stores.source import Source, as_blobs, parse_source
 
 _LIMIT_S, _CONNECT_S, _LIST_S = 15.0, 5.0, 8.0
 _PORTS = {"http": 80, "https": 443}
@@ -51,8 +51,8 @@ def source_checks(text: str, credential: Credential | None) -> list[Check]:
         sources = [parse_source(text)]
     checks: list[Check] = []
     for source in sources:
-        if source.kind in {"blob", "https"}:
-            checks.append(Check("connection", _LIMIT_S, partial(_connection, source)))
+        if source.kind in {"blob", "datalake", "share", "https"}:
+            checks += [Check("connection", _LIMIT_S, partial(_connection, each)) for each in _endpoints(source)]
             checks.append(Check("store clock", _LIMIT_S, partial(_clock, source)))
         checks.append(Check("listing", _LIMIT_S, partial(_listing, source, credential)))
     return checks
@@ -121,7 +121,7 @@ def _clock(source: Source) -> Iterator[Finding]:
     import requests
 
     try:
-        answer = requests.head(source.store_url, timeout=_CONNECT_S, allow_redirects=False)
+        answer = requests.head(_web_address(source), timeout=_CONNECT_S, allow_redirects=False)
         there = parsedate_to_datetime(answer.headers["Date"])
     except (requests.RequestException, KeyError, ValueError, TypeError) as error:
         yield warn("store clock", f"store clock: not told by {source.store_url} ({redact(type(error).__name__)})")
@@ -154,21 +154,31 @@ def _to_list(source: Source) -> tuple[str, str]:
         if not source.file:
             raise BadInputError(f"{source.store_url}: a web server cannot be listed; name one file of it")
         return source.store_url, source.file
-    if source.kind == "blob" and source.open_ended and source.prefix:
+    if source.kind in {"blob", "datalake", "share"} and source.open_ended and source.prefix:
         folder, _, key = source.base_url.rstrip("/").rpartition("/")
         return f"{folder}/", unquote(key)
     return source.base_url, ""
 
 
 def _address(source: Source) -> tuple[str, int]:
-    parts = urlsplit(source.store_url)
+    parts = urlsplit(_web_address(source))
     return parts.hostname or "", parts.port or _PORTS[parts.scheme]
+
+
+def _web_address(source: Source) -> str:
+    return f"{source.endpoint}/{source.container}" if source.endpoint else source.store_url
+
+
+def _endpoints(source: Source) -> list[Source]:
+    """A Data Lake is listed at one address and read at another; a firewall may let only one of them through."""
+    blobs = as_blobs(source) if source.kind == "datalake" else source
+    return [source] if _address(blobs) == _address(source) else [source, blobs]
 
 
 def _proxy(source: Source) -> bool:
     from requests.utils import get_environ_proxies
 
-    return urlsplit(source.store_url).scheme in get_environ_proxies(source.store_url)
+    return urlsplit(_web_address(source)).scheme in get_environ_proxies(_web_address(source))
 
 
 def _ms(begun_s: float, ended_s: float | None = None) -> str:

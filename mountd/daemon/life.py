@@ -89,6 +89,8 @@ class Life:
             self._start_conversation(message, nursery)
 
     def _start_conversation(self, message: Message, nursery: trio.Nursery) -> None:
+        if not message.descriptors:
+            _LOG.warning("%s: no descriptor is free to hear a caller with: raise ulimit -n", self._worker.mountpoint)
         for descriptor in message.descriptors:
             connection = socket.socket(fileno=descriptor)
             stream = trio.SocketStream(trio.socket.from_stdlib_socket(connection))

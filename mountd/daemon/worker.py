@@ -199,7 +199,7 @@ class Worker:
                 **counters["cache"],
                 "bytes": cache.used_bytes,
                 "limit_bytes": cache.limit_bytes,
-                "corrupt": cache.corrupt,
+                "corrupt": cache.corrupt + memory.corrupt,
             },
             "memory": {"used_bytes": memory.used_bytes, "limit_bytes": memory.limit_bytes},
             "prefetch": {"used_bytes": memory.ahead_read_bytes, "wasted_bytes": memory.ahead_wasted_bytes},

@@ -5,9 +5,12 @@ texts hold URLs and signatures; nothing of an SDK's own errors gets out of `sdk_
 """
 
 import logging
+import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import requests
 from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential
@@ -25,16 +28,20 @@ if TYPE_CHECKING:
 Timeouts = dict[str, Any]  # keywords for an SDK's transport
 
 WRONG_MD5: Final = "the bytes that came do not have the MD5 that the service told"
+MALFORMED: Final = "the answer is not well-formed"
 NO_CONTAINER: Final = "ContainerNotFound"
 _CONNECT_S = 5.0
 _CONNECTIONS = 64
+_PIECE_BYTES = 1 << 16
 _TRANSIENT = {408, 429, 500, 502, 503, 504}
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/\d+")
 _EXISTS = {"BlobAlreadyExists", "ConditionNotMet", "TargetConditionNotMet"}
 
 # urllib3 writes whole URLs, SAS signature included, at debug level.
 logging.getLogger("urllib3.connectionpool").addFilter(RedactingFilter())
-# It warns of every error body that is no XML; what an answer means to us is in our own line.
-logging.getLogger("azure.storage.blob._shared.response_handlers").setLevel(logging.ERROR)
+# They log what they raise as well, up to "critical"; what it means to us is in our own line.
+for _name in ("azure.core", "azure.storage"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL + 1)
 
 
 def default_credential() -> "TokenCredential":
@@ -60,11 +67,38 @@ def sdk_credential(found: Credential, account: str) -> Any:
     return default_credential() if found.kind == "azure_default" else None
 
 
+class _BoundedAnswers(requests.adapters.HTTPAdapter):
+    """Connections whose answers end by the limit of a request, with their bodies.
+
+    The limit that `requests` knows begins anew with every piece that comes: an answer that trickles would never end.
+    """
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        """Send it; the body may be read until the sum of both limits is over, and what is sent does not count."""
+        begin_s = time.monotonic()
+        response = super().send(request, *args, **kwargs)
+        limits = kwargs.get("timeout")
+        if isinstance(limits, tuple):
+            sends = request.method not in {"GET", "HEAD"}
+            end_s = sum(limits) + (time.monotonic() if sends else begin_s)
+            response.raw.stream = partial(_pieces, response.raw, end_s)
+        return response
+
+
+def _pieces(raw: Any, end_s: float, _: int = 0, *, decode_content: bool | None = None) -> Iterator[bytes]:
+    """A body as it comes, in the place of what `raw` itself would only give in pieces of a certain size."""
+    while data := raw.read1(_PIECE_BYTES, decode_content=decode_content):
+        if time.monotonic() > end_s:
+            raw.close()
+            raise requests.ReadTimeout("timed out in the middle of a body")
+        yield data
+
+
 def transport() -> RequestsTransport:
     """A transport for many threads: the default one keeps 10 connections and warns about each further one."""
     session = requests.Session()
     for scheme in ("http://", "https://"):
-        session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=_CONNECTIONS))
+        session.mount(scheme, _BoundedAnswers(pool_maxsize=_CONNECTIONS))
     return RequestsTransport(session=session, session_owner=True)
 
 
@@ -80,6 +114,36 @@ def exists(name: str) -> str:
     return f"{name}: exists already; choose another place, or allow overwriting"
 
 
+def check_range(response: Any) -> None:
+    """Refuse a page in the place of data, another range, and half of one: an SDK takes all of them for what it asked for.
+
+    Raises:
+        TransientError: it is not what was asked for.
+    """
+    answer, asked = response.http_response, response.http_request.headers.get("x-ms-range")
+    if asked is None or answer.status_code >= 300:  # without a range the SDK asks about an empty blob
+        return
+    if why := _why_no_range(asked, answer.headers):
+        refuse(response, TransientError(why))
+
+
+def _why_no_range(asked: str, headers: Any) -> str:
+    first, _, last = asked.removeprefix("bytes=").partition("-")
+    told = _CONTENT_RANGE.fullmatch(headers.get("Content-Range") or "")
+    if told is None:
+        return "an answer came that is no range of a blob"
+    if told[1] != first or int(told[2]) > int(last):
+        return "another range came than was asked for"
+    size, came = int(told[2]) - int(told[1]) + 1, int(headers.get("Content-Length") or -1)
+    return f"{came} bytes came, {size} were told" if came not in {size, -1} else ""
+
+
+def refuse(response: Any, error: Exception) -> NoReturn:
+    """Raise `error` in the place of an answer, whose connection nobody would close otherwise."""
+    response.http_response.internal_response.close()
+    raise error
+
+
 @contextmanager
 def sdk_translated(name: str, *, pinned: bool, anonymous: bool) -> Iterator[None]:
     """Turn what an SDK raises into our errors, or into `TransientError` where asking again may help."""
@@ -89,14 +153,14 @@ def sdk_translated(name: str, *, pinned: bool, anonymous: bool) -> Iterator[None
         raise _answered(name, error, pinned=pinned, anonymous=anonymous) from None
     except (ServiceRequestError, ServiceResponseError) as error:
         raise TransientError(_network_reason(error)) from None
-    except requests.RequestException as error:  # the SDK lets out what happens in the middle of a body
+    except requests.RequestException as error:  # an SDK lets out what happens in the middle of a body
         raise TransientError(_network_reason(error)) from None
     except AzureError as error:
         if str(error).startswith("MD5 mismatch"):
             raise TransientError(WRONG_MD5) from None
         raise TransientError(f"the SDK failed ({type(error).__name__})") from None
     except ValueError:  # what the SDK says of an answer without the headers that it must have
-        raise TransientError("the answer is not well-formed") from None
+        raise TransientError(MALFORMED) from None
 
 
 def _network_reason(error: Exception) -> str:
@@ -122,9 +186,9 @@ def _answered(name: str, error: HttpResponseError, *, pinned: bool, anonymous: b
     status = error.status_code or 0
     code = error_code(error)
     said = f"HTTP {status} {code}".rstrip()
-    if status in _TRANSIENT or not status:
+    if status in _TRANSIENT or status < 300:  # 0 for a body that broke off, and success with what the SDK cannot read
         header = getattr(error.response, "headers", {}).get("Retry-After")
-        return TransientError(said if status else "a broken answer", parse_retry_after(header))
+        return TransientError(said if status >= 300 else MALFORMED, parse_retry_after(header))
     if code in _EXISTS and not pinned:
         return DestinationExistsError(exists(name))
     if status in {412, 416} or (status == 404 and pinned and code != NO_CONTAINER):

@@ -42,6 +42,7 @@ _SIGNS = (
     ("ConnectionRefused", "the connection was refused"),
     ("dns error", "the host name was not found"),
     ("InvalidCertificate", "the certificate is not valid"),
+    ("ConnectionReset", "the connection was reset"),
     ("kind: Connect", "no connection"),
     ("TimedOut", NO_ANSWER),
     ("kind: Timeout", NO_ANSWER),
@@ -75,14 +76,14 @@ class Clients:
 
         Raises:
             DefectError: the process has forked since.
-            TransientError: the time left is too short for any.
+            TransientError: the time left is too short for any that there is.
         """
         check_process(self._process_id)
         for timeout_s in self._ladder_s:
             # A hair above, because a deadline that has just begun has microseconds less than it says.
-            if timeout_s <= limit_s * 1.02:
+            if timeout_s <= limit_s * 1.02 and (client := self._made.get(timeout_s) or self._try_new(timeout_s)):
                 # Two threads may make the same client at once: one of the two is kept, the other does no harm.
-                return self._made.get(timeout_s) or self._made.setdefault(timeout_s, self._new(timeout_s))
+                return self._made.setdefault(timeout_s, client)
         raise TransientError(NO_TIME)
 
     @property
@@ -93,6 +94,15 @@ class Clients:
     def check_process(self) -> None:
         """Raise DefectError in a forked child."""
         check_process(self._process_id)
+
+    def _try_new(self, timeout_s: float) -> "ObjectStore | None":
+        """None where it cannot be made now: it reads the machine's certificates, and no descriptor may be free for that."""
+        try:
+            return self._new(timeout_s)
+        except obstore_errors.GenericError as error:
+            if "builder error" not in str(error) or not self._made:
+                raise
+            return None
 
     def _new(self, timeout_s: float) -> "ObjectStore":
         options: ClientConfig = {
@@ -132,7 +142,7 @@ class Translated:
 
     def _answered(self, status: int, code: str) -> Exception:
         said = f"HTTP {status} {code}".rstrip()
-        if status == HTTPStatus.NOT_FOUND:
+        if status == HTTPStatus.NOT_FOUND or code == "ResourceTypeMismatch":  # a folder of a share is no file
             return self._missing(code)
         if status in {401, 403} or code == "PublicAccessNotPermitted":
             return AccessDeniedError(f"{self._name}: access denied ({said}); {self._remedy}")
@@ -146,8 +156,9 @@ class Translated:
         return BadInputError(f"{self._name}: the store refuses to give it ({said})")
 
     def _missing(self, code: str) -> MountdError:
-        if code == "ContainerNotFound":
-            return NotFoundError(f"{self._name}: there is no such container; check the account and container name")
+        if code in {"ContainerNotFound", "ShareNotFound"}:
+            what = code.removesuffix("NotFound").lower()
+            return NotFoundError(f"{self._name}: there is no such {what}; check the account and {what} name")
         if self._pinned:
             return DataChangedError(f"{self._name}: gone since it was frozen; freeze the source again")
         return NotFoundError(f"{self._name}: no such object")

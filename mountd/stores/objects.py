@@ -25,6 +25,7 @@ from mountd.stores.base import REFUSED_UNCHANGED, Buffer, TimedReader, Within, c
 from mountd.stores.clients import NO_RETRIES, Clients, RangeIgnoredError, Translated
 from mountd.stores.credentials import REMEDY, Credential, resolve
 from mountd.stores.retry import Deadline, TransientError, TurnedAwayError, retry
+from mountd.stores.share_access import resolve_for_share
 from mountd.stores.source import Source
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from obstore.store import AzureConfig, AzureCredential, ClientConfig, ObjectStore
 
     from mountd.stores.azure_blob import AzureBlobStore
+    from mountd.stores.azure_files import AzureFilesStore
 
 _LOOK_S = 5.0
 _WHOLE_LIMIT_BYTES = 64 << 20  # what may be read and thrown away of a server that ignores Range
@@ -70,7 +72,7 @@ class ObjectReader:
     ) -> None:
         self._source, self._clients, self._deadline_s = source, clients, deadline_s
         self._remedy, self._fallback, self._on_retry = remedy, fallback, on_retry
-        self._ask_byte = ask_byte
+        self._ask_byte, self._is_share = ask_byte, source.kind == "share"
 
     def __repr__(self) -> str:
         return f"ObjectReader({self.url!r})"
@@ -95,7 +97,7 @@ class ObjectReader:
         if not size:
             return b""
         wanted = _Wanted(self.url + key, self._source.prefix + key, offset, size, etag)
-        if not is_addressable(wanted.key):
+        if not is_addressable(wanted.key) or (self._is_share and _has_final_dot(wanted.key)):
             return self._read_odd(key, wanted, within)
         deadline, least_s = Deadline(min(within.seconds, self._deadline_s)), self._clients.least_s
         was_turned_away = False
@@ -128,6 +130,8 @@ class ObjectReader:
             try:
                 return self._get(wanted, within.remaining_s)
             except RangeIgnoredError:
+                if wanted.offset + wanted.size > _WHOLE_LIMIT_BYTES:
+                    return self._get_far(wanted, within)
                 return self._get_whole(wanted, within.remaining_s)
         except DataChangedError as error:
             if not wanted.etag or is_told(error):
@@ -153,9 +157,7 @@ class ObjectReader:
 
     def _get(self, wanted: _Wanted, limit_s: float) -> Buffer:
         end = wanted.offset + wanted.size
-        options: GetOptions = {"range": (wanted.offset, end)}
-        if _may_be_matched(wanted.etag):
-            options["if_match"] = f'"{wanted.etag}"'
+        options: GetOptions = {"range": (wanted.offset, end), **self._pin(wanted)}
         client = self._clients.within(limit_s)
         with Translated(wanted.name, self._remedy, pinned=bool(wanted.etag)):
             result = obstore.get(client, wanted.key, options=options)
@@ -167,18 +169,30 @@ class ObjectReader:
     def _get_whole(self, wanted: _Wanted, limit_s: float) -> Buffer:
         """Read a file from its start up to the end of the range: for servers that know no ranges."""
         end = wanted.offset + wanted.size
-        if end > _WHOLE_LIMIT_BYTES:
-            limit = f"{_WHOLE_LIMIT_BYTES >> 20} MiB"
-            raise BadInputError(
-                f"{wanted.name}: the server ignores ranges, and the file is above {limit}; copy it first"
-            )
         client = self._clients.within(limit_s)
         with Translated(wanted.name, self._remedy, pinned=bool(wanted.etag)):
-            result = obstore.get(client, wanted.key)
+            result = obstore.get(client, wanted.key, options=self._pin(wanted))
             _check_identity(wanted, result.meta)
             if result.meta["size"] < end:
                 raise _too_short(wanted, result.meta["size"])
             return _exactly(memoryview(_first(result, end))[wanted.offset : end], wanted.size)
+
+    def _pin(self, wanted: _Wanted) -> "GetOptions":
+        """What pins a request; nothing for a file share, which refuses conditions: its answers are compared all the same."""
+        return {} if self._is_share else _pin(wanted.etag)
+
+    def _get_far(self, wanted: _Wanted, within: Deadline) -> Buffer:
+        """Ask again for a range that is too far from the start to read up to: what came may have been some page."""
+        client = self._clients.within(within.remaining_s)
+        with Translated(wanted.name, self._remedy, pinned=bool(wanted.etag)):
+            _check_identity(wanted, obstore.get(client, wanted.key, options=self._pin(wanted)).meta)
+        try:
+            return self._get(wanted, within.remaining_s)
+        except RangeIgnoredError:
+            limit = f"{_WHOLE_LIMIT_BYTES >> 20} MiB"
+            raise BadInputError(
+                f"{wanted.name}: the server ignores ranges, and the file is above {limit}; copy it first"
+            ) from None
 
     def _read_odd(self, key: str, wanted: _Wanted, within: Within) -> Buffer:
         if any(segment in {".", ".."} for segment in wanted.key.split("/")):
@@ -193,12 +207,13 @@ class ObjectReader:
 def open_blob(
     source: Source, credential: Credential | None, *, deadline_s: float, on_retry: Callable[[], None] | None = None
 ) -> ObjectReader:
-    """A reader of the blobs below `source`.
+    """A reader of the blobs, or of the files of a share, below `source` (both services sign alike: docs/decisions/0014).
 
     Raises:
         AccessDeniedError: the credential is not for this account, or is malformed.
     """
-    found = resolve(credential, source.account)
+    shares = source.kind == "share"
+    found = resolve_for_share(source, credential) if shares else resolve(credential, source.account)
     config: AzureConfig = {
         # obstore reads AZURE_* variables by itself; whatever decides where to go and as whom is set here.
         "account_name": source.account,
@@ -219,10 +234,16 @@ def open_blob(
     def make(options: "ClientConfig") -> "ObjectStore":
         if source.endpoint.startswith("http:"):
             options["allow_http"] = True
+        if shares and provider:
+            options["default_headers"] = {"x-ms-file-request-intent": "backup"}  # as `share_requests` has it
         return AzureStore(config=config, client_options=options, retry_config=NO_RETRIES, credential_provider=provider)
 
     @cache
-    def by_the_sdk() -> "AzureBlobStore":
+    def by_the_sdk() -> "AzureBlobStore | AzureFilesStore":
+        if shares:
+            from mountd.stores.azure_files import AzureFilesStore
+
+            return AzureFilesStore(source, credential, deadline_s=deadline_s)
         from mountd.stores.azure_blob import AzureBlobStore
 
         return AzureBlobStore(source, credential, deadline_s=deadline_s)
@@ -256,9 +277,14 @@ def is_addressable(key: str) -> bool:
     return not control and all(segment not in {"", ".", ".."} for segment in key.split("/"))
 
 
-def _may_be_matched(etag: str) -> bool:
-    """False for what If-Match cannot carry: nothing, weak ETags (they never match) and our own stand-ins."""
-    return bool(etag) and not etag.startswith(("W/", "lm:", "len:"))
+def _has_final_dot(key: str) -> bool:
+    """True for names that a file share cuts short, unless a header says not to, which obstore would not sign."""
+    return any(segment.endswith(".") for segment in key.split("/"))
+
+
+def _pin(etag: str) -> "GetOptions":
+    """The If-Match of a request; without one where it cannot be: nothing, weak ETags (they never match), our stand-ins."""
+    return {"if_match": f'"{etag}"'} if etag and not etag.startswith(("W/", "lm:", "len:")) else {}
 
 
 def identity(wanted: str, meta: "ObjectMeta") -> str:

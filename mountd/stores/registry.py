@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mountd.errors import BadInputError
 from mountd.stores.base import Lister, RangeReader, Writer
-from mountd.stores.source import Source, file_url, local_path, parse_source, shown
+from mountd.stores.source import Source, as_blobs, file_url, local_path, parse_source, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Source",
     "file_url",
+    "folding",
     "local_path",
     "open_lister",
     "open_reader",
@@ -40,17 +41,23 @@ def open_reader(
 ) -> RangeReader:
     """A reader of the objects below the base URL `url`; each read ends within `deadline_s`.
 
-    `on_retry` is called, by any thread, whenever a request is asked again. `verified`: each range of an Azure blob is
-    compared with its MD5, which the service computes; other stores have none, see `require_verifiable`.
+    `on_retry` is called, by any thread, whenever a request is asked again. `verified`: each range of an Azure blob or file
+    is compared with its MD5, which the service computes; web servers have none, see `require_verifiable`.
     """
     source = _base(url)
     if source.kind in {"file", "memory"}:
         return _local_or_memory(source)
+    if source.kind == "datalake":
+        source = as_blobs(source)  # docs/decisions/0013
     if source.kind == "blob" and verified:
         from mountd.stores import azure_blob
 
         return azure_blob.AzureBlobStore(source, credential, deadline_s=deadline_s, verified=True, on_retry=on_retry)
-    if source.kind == "blob":
+    if source.kind == "share" and verified:
+        from mountd.stores import azure_files
+
+        return azure_files.AzureFilesStore(source, credential, deadline_s=deadline_s, verified=True, on_retry=on_retry)
+    if source.kind in {"blob", "share"}:
         from mountd.stores import objects
 
         return objects.open_blob(source, credential, deadline_s=deadline_s, on_retry=on_retry)
@@ -66,8 +73,17 @@ def require_verifiable(urls: "Sequence[str]") -> None:
         BadInputError: some of `urls` are asked over a network, and none of these has checksums.
     """
     far = [url for url in urls if parse_source(url).kind not in {"file", "memory"}]
-    if far and not any(parse_source(url).kind == "blob" for url in far):
+    if far and not any(parse_source(url).kind in {"blob", "datalake", "share"} for url in far):
         raise BadInputError(f"--verify-wire: {far[0]}: a web server tells no checksums; leave it out")
+
+
+def folding(url: str) -> "Callable[[str], str]":
+    """How the store of the base URL `url` compares keys: those that are equal afterwards are one object."""
+    if parse_source(url).kind != "share":
+        return str
+    from mountd.stores.share_names import folded
+
+    return folded
 
 
 def open_lister(url: str, credential: "Credential | None", *, deadline_s: float = 60) -> Lister:
@@ -79,6 +95,14 @@ def open_lister(url: str, credential: "Credential | None", *, deadline_s: float 
         from mountd.stores import azure_blob
 
         return azure_blob.AzureBlobStore(source, credential, deadline_s=deadline_s)
+    if source.kind == "datalake":
+        from mountd.stores import azure_datalake
+
+        return azure_datalake.AzureDataLakeStore(source, credential, deadline_s=deadline_s)
+    if source.kind == "share":
+        from mountd.stores import azure_files
+
+        return azure_files.AzureFilesStore(source, credential, deadline_s=deadline_s)
     from mountd.stores import web
 
     return web.HttpsLister(source, deadline_s=deadline_s)
@@ -97,6 +121,14 @@ def open_writer(url: str, credential: "Credential | None", *, deadline_s: float 
         raise BadInputError(
             f"{source.store_url}: a web server cannot be written to; use a folder or an Azure container"
         )
+    if source.kind == "datalake":
+        from mountd.stores import azure_datalake
+
+        return azure_datalake.AzureDataLakeStore(source, credential, deadline_s=deadline_s)
+    if source.kind == "share":
+        from mountd.stores import azure_files
+
+        return azure_files.AzureFilesStore(source, credential, deadline_s=deadline_s)
     from mountd.stores import azure_blob
 
     return azure_blob.AzureBlobStore(source, credential, deadline_s=deadline_s)

@@ -3,10 +3,15 @@
     file:///data/digits/                                     a local folder
     https://ACCOUNT.blob.core.windows.net/CONTAINER/PREFIX/  Azure blobs (also wasbs://CONTAINER@ACCOUNT.blob.…/PREFIX/)
     http://127.0.0.1:10000/ACCOUNT/CONTAINER/PREFIX/         Azure blobs, path-style (emulators)
+    abfss://FILESYSTEM@ACCOUNT.dfs.core.windows.net/PREFIX/  Azure Data Lake (also https://ACCOUNT.dfs.…/FILESYSTEM/PREFIX/)
+    abfs://FILESYSTEM@127.0.0.1:10000/ACCOUNT/PREFIX/        Azure Data Lake, path-style; abfss:// by https
+    https://ACCOUNT.file.core.windows.net/SHARE/PREFIX/      an Azure file share
+    azfile://127.0.0.1:10004/ACCOUNT/SHARE/PREFIX/           an Azure file share, path-style; azfiles:// by https
     https://host/folder/file.csv                             one file of a web server
 
 A host that is an address, is `localhost` or has a port is path-style if its first two segments could be an account and a
-container by Azure's rules for names; else it is a web server.
+container by Azure's rules for names; else it is a web server. Of a Data Lake and of a file share the address does not tell
+that, and the scheme does.
 
 Invariants: nobody is contacted; a URL with a credential in it is refused, and no error repeats its query; two spellings
 of one place become one canonical URL, because it is part of every cache key.
@@ -15,7 +20,7 @@ of one place become one canonical URL, because it is part of every cache key.
 import ipaddress
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 from urllib.parse import SplitResult, quote, unquote, unquote_to_bytes, urlsplit
@@ -23,13 +28,16 @@ from urllib.parse import SplitResult, quote, unquote, unquote_to_bytes, urlsplit
 from mountd.errors import BadInputError
 from mountd.log import redact
 
-Kind = Literal["file", "blob", "https", "memory"]
+Kind = Literal["file", "blob", "datalake", "share", "https", "memory"]
 
 PATH_SAFE = "/-._~!$'()*,;:@&=+"  # what a path may hold unquoted; '+' is no space there
 _ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
 _CONTAINER = re.compile(r"\$root|\$web|\$logs|(?=.{3,63}$)[a-z0-9]+(?:-[a-z0-9]+)*")
 _BLOB_HOST = re.compile(r"([a-z0-9]{3,24})(?:-secondary)?\.(?:z\d+\.)?blob\.[a-z0-9.-]+")
-_LATER_HOST = re.compile(r"[a-z0-9-]+\.(?:z\d+\.)?(dfs|file)\.(?:core\.|storage\.|fabric\.)[a-z0-9.-]+")
+_LAKE_HOST = re.compile(r"([a-z0-9]{3,24})\.(?:z\d+\.)?dfs\.(?:core|storage|fabric)\.[a-z0-9.-]+")
+_SHARE = re.compile(r"(?=.{3,63}$)[a-z0-9]+(?:-[a-z0-9]+)*")
+_FILE_HOST = re.compile(r"([a-z0-9]{3,24})\.(?:z\d+\.)?file\.(?:core|storage)\.[a-z0-9.-]+")
+_LAKE_FORM = "abfss://FILESYSTEM@ACCOUNT.dfs.core.windows.net/PREFIX/"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -47,9 +55,9 @@ class Source:
     prefix: str = ""
     file: str = ""
     open_ended: bool = False
-    endpoint: str = ""  # of a blob store: everything before the container, no `/` at the end
+    endpoint: str = ""  # of an Azure store: everything before the container, no `/` at the end
     account: str = ""
-    container: str = ""
+    container: str = ""  # or file system, or share
 
     @property
     def base_url(self) -> str:
@@ -66,6 +74,11 @@ def file_url(path: Path) -> str:
 def local_path(source: Source) -> Path:
     """The folder that a `file` source names."""
     return Path(os.fsdecode(unquote_to_bytes(source.store_url.removeprefix("file://"))))
+
+
+def as_blobs(lake: Source) -> Source:
+    """A Data Lake's place by its account's endpoint for blobs, which serves the same files; errors still name the lake."""
+    return replace(lake, kind="blob", endpoint=lake.endpoint.replace(".dfs.", ".blob.", 1))
 
 
 def parse_source(text: str) -> Source:
@@ -90,6 +103,10 @@ def parse_source(text: str) -> Source:
         return Source("memory", f"memory://{parts.netloc}/", prefix, open_ended=open_ended)
     if scheme in {"wasb", "wasbs"}:
         return _wasb(parts)
+    if scheme in {"abfs", "abfss"}:
+        return _abfs(parts, scheme, port)
+    if scheme in {"azfile", "azfiles"}:
+        return _azfile(parts, scheme, port)
     if scheme in {"http", "https"}:
         return _web(parts, scheme, port)
     raise BadInputError(_no_scheme(text, scheme))
@@ -126,16 +143,18 @@ def _web(parts: SplitResult, scheme: str, port: int | None) -> Source:
     host = (parts.hostname or "").lower()
     if not host:
         raise BadInputError(f"{_bare(parts)}: names no host")
-    if found := _LATER_HOST.fullmatch(host):
-        service = {"dfs": "Data Lake (dfs)", "file": "Azure Files"}[found[1]]
-        raise BadInputError(f"{_bare(parts)}: {service} comes with a later version; {_other_way(found[1])}")
-    literal = f"[{host}]" if ":" in host else host
-    address = literal if port in {None, _DEFAULT_PORTS[scheme]} else f"{literal}:{port}"
+    address = _address(host, port, scheme)
     endpoint, path = f"{scheme}://{address}", parts.path.lstrip("/")
-    if found := _BLOB_HOST.fullmatch(host):
-        if scheme == "http":
-            raise BadInputError(f"{_bare(parts)}: use https for Azure; plain http would show the data to the network")
-        return _blob(endpoint, found[1], path, parts)
+    blob, lake, share = (service.fullmatch(host) for service in (_BLOB_HOST, _LAKE_HOST, _FILE_HOST))
+    if (blob or lake or share) and scheme == "http":
+        raise BadInputError(f"{_bare(parts)}: use https for Azure; plain http would show the data to the network")
+    if blob:
+        return _blob(endpoint, blob[1], path, parts)
+    if lake:
+        filesystem, _, path = path.partition("/")
+        return _lake(f"abfss://{filesystem}@{address}/", endpoint, lake[1], filesystem, path)
+    if share:
+        return _share(endpoint, endpoint, share[1], path)
     account, _, rest = path.partition("/")
     own = _is_own(host)
     if (own or port is not None) and _ACCOUNT.fullmatch(account) and _CONTAINER.fullmatch(rest.partition("/")[0]):
@@ -144,6 +163,69 @@ def _web(parts: SplitResult, scheme: str, port: int | None) -> Source:
         raise BadInputError(f"{_bare(parts)}: use https; plain http is accepted from this machine only")
     folder, _, name = unquote(parts.path).rpartition("/")
     return Source("https", f"{endpoint}{quote(folder, safe=PATH_SAFE)}/", file=name)
+
+
+def _abfs(parts: SplitResult, scheme: str, port: int | None) -> Source:
+    host, filesystem, path = (parts.hostname or "").lower(), parts.username or "", parts.path.lstrip("/")
+    if lake := _LAKE_HOST.fullmatch(host):  # by https under either name: so do the other programs that know these two
+        address = _address(host, port, "https")
+        return _lake(f"abfss://{filesystem}@{address}/", f"https://{address}", lake[1], filesystem, path)
+    account, _, path = path.partition("/")
+    if not filesystem or not (_is_own(host) or port is not None) or not _ACCOUNT.fullmatch(account):
+        raise BadInputError(f"{_bare(parts)}: write {_LAKE_FORM}, or {scheme}://FILESYSTEM@HOST:PORT/ACCOUNT/PREFIX/")
+    web = {"abfs": "http", "abfss": "https"}[scheme]
+    # A name's port is kept in any case: it is by its port that the name is known for an emulator's.
+    address = f"{_address(host, port, web) if _is_own(host) else f'{host}:{port}'}/{account}"
+    return _lake(f"{scheme}://{filesystem}@{address}/", f"{web}://{address}", account, filesystem, path)
+
+
+def _lake(store_url: str, endpoint: str, account: str, filesystem: str, path: str) -> Source:
+    if not filesystem:
+        raise BadInputError(f"{shown(store_url + path)}: names no file system; write {_LAKE_FORM}")
+    if not _CONTAINER.fullmatch(filesystem):
+        rules = "a file system's name has 3 to 63 lower case letters, digits and single '-'"
+        raise BadInputError(f"{shown(store_url + path)}: {rules}; check {filesystem[:80]!r}")
+    prefix, open_ended = _below(store_url, path)
+    return Source("datalake", store_url, prefix, "", open_ended, endpoint, account, filesystem)
+
+
+def _below(store_url: str, path: str) -> tuple[str, bool]:
+    """As `_folder`, of a store with real directories."""
+    names = [name for name in unquote(path).split("/") if name]  # a hierarchy has no empty names
+    if {".", ".."} & set(names):
+        raise BadInputError(f"{shown(store_url + path)}: a path with a segment '.' or '..'; name the folder itself")
+    return "".join(f"{name}/" for name in names), bool(names) and not path.endswith("/")
+
+
+def _azfile(parts: SplitResult, scheme: str, port: int | None) -> Source:
+    host, web = (parts.hostname or "").lower(), {"azfile": "http", "azfiles": "https"}[scheme]
+    if _FILE_HOST.fullmatch(host):
+        return _web(parts, web, port)
+    account, _, path = parts.path.lstrip("/").partition("/")
+    if not host or not _ACCOUNT.fullmatch(account):
+        raise BadInputError(f"{_bare(parts)}: write {scheme}://HOST:PORT/ACCOUNT/SHARE/PREFIX/")
+    known = web == "https" or _is_own(host)
+    if not known and port is None:
+        plain = "azfile is plain http, which would show the data to the network"
+        raise BadInputError(f"{_bare(parts)}: use azfiles; {plain}")
+    # A name's port is kept in any case: it is by its port that the name is known for an emulator's.
+    address = f"{_address(host, port, web) if known else f'{host}:{port}'}/{account}"
+    return _share(f"{scheme}://{address}", f"{web}://{address}", account, path)
+
+
+def _share(named: str, endpoint: str, account: str, path: str) -> Source:
+    share, _, rest = path.partition("/")
+    if not _SHARE.fullmatch(share):
+        raise BadInputError(
+            f"{shown(f'{named}/{path}')}: names no share; write https://ACCOUNT.file.core.windows.net/SHARE/"
+        )
+    prefix, open_ended = _below(f"{named}/{share}/", rest)
+    return Source("share", f"{named}/{share}/", prefix, "", open_ended, endpoint, account, share)
+
+
+def _address(host: str, port: int | None, web: str) -> str:
+    literal = f"[{host}]" if ":" in host else host
+    return literal if port in {None, _DEFAULT_PORTS[web]} else f"{literal}:{port}"
 
 
 def _blob(endpoint: str, account: str, path: str, parts: SplitResult) -> Source:
@@ -202,18 +284,8 @@ def shown(text: str) -> str:
     return repr(redact(text)[:200])
 
 
-def _other_way(service: str) -> str:
-    return (
-        "use the account's blob address (ACCOUNT.blob.core.windows.net)"
-        if service == "dfs"
-        else "copy it to a container"
-    )
-
-
 def _no_scheme(text: str, scheme: str) -> str:
-    if scheme in {"abfs", "abfss"}:
-        return f"{scheme}:// comes with a later version; {_other_way('dfs')}"
     if not scheme:
         folder = redact(file_url(Path(text)))[:200]
         return f"{shown(text)} is no URL; for a local folder write {folder}" if text else "the source is empty"
-    return f"{shown(scheme + ':')} is no scheme that Moorage knows; use file, https, http or wasbs"
+    return f"{shown(scheme + ':')} is no scheme that Moorage knows; use file, https, http, wasbs, abfss or azfiles"

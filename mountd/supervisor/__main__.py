@@ -22,7 +22,7 @@ from mountd.contract import starting
 from mountd.contract.starting import Order
 from mountd.errors import DefectError, MountdError, MountPointError
 from mountd.fuse import mounting
-from mountd.hardening import harden
+from mountd.hardening import harden, take_descriptors
 from mountd.records import Claim
 from mountd.supervisor import handing
 from mountd.supervisor.handing import Handed
@@ -130,6 +130,7 @@ def main() -> None:
     if arguments[0] == "--understands":
         sys.exit(0 if arguments[1] == str(handing.VERSION) else f"it understands version {handing.VERSION} only")
     harden()
+    take_descriptors()  # its workers inherit them
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _leave)
     code = _begin(arguments)

@@ -4,7 +4,8 @@ A request is looked at before it is taken (MSG_PEEK). `stop` and `upgrade` are t
 to the worker as it came, with all that was sent. While no worker serves, a connection waits a little for the next one, and
 is then told so.
 
-Invariants: only the mount's owner and root are heard; at most 16 connections wait here, for a bounded time.
+Invariants: only the mount's owner and root are heard; at most 16 connections wait here, for a bounded time, and those that
+say nothing keep nobody out.
 """
 
 import contextlib
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _MOST = 16
+_BACKLOG = 128  # a client that waits with a limit is refused at once when this is full
 _REQUEST_S = 10.0
 _PATIENCE_S = 4.0  # less than a probe waits, so that it hears why
 _LOOK_BYTES = 4096
@@ -99,8 +101,10 @@ class Conversations:
 
     def _accept(self) -> None:
         if len(self._unheard) + len(self._waiting) >= _MOST:
-            time.sleep(_AGAIN_S)  # the others wait in the kernel
-            return
+            if not self._unheard:
+                time.sleep(_AGAIN_S)  # the others wait in the kernel
+                return
+            self._unheard.pop(0).connection.close()  # the longest silent makes room for one that may speak
         try:
             connection, _ = self._listener.accept()
         except OSError:
@@ -145,7 +149,7 @@ def listen(address: str, mode: int) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(address)
     os.chmod(address, mode)  # noqa: PTH101  # as above
-    listener.listen(_MOST)
+    listener.listen(_BACKLOG)
     return listener
 
 

@@ -21,7 +21,7 @@ from typing import Any
 from mountd.contract import starting
 from mountd.contract.serving import Device, Message, Work
 from mountd.contract.starting import Order
-from mountd.errors import DefectError, MountdError
+from mountd.errors import DefectError, MountdError, MountPointError
 from mountd.fuse import handshake, mounting
 from mountd.fuse.protocol import Limits
 from mountd.fuse.table import InFlightTable
@@ -220,7 +220,8 @@ class Service:
             if self._has_served:
                 self._replace(None)
             else:
-                self._failed(DefectError(f"{self.order.mountpoint}: no worker can be started: {error.strerror}"))
+                why = f"no worker can be started: {error.strerror}; see what this user may have (ulimit -a)"
+                self._failed(MountPointError(f"{self.order.mountpoint}: {why}"))
         else:
             self._watch(self.worker)
 

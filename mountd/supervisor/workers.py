@@ -44,8 +44,10 @@ class WorkerProcess:
             )
             process.returncode = 0  # it is waited for below; Popen must not warn of it
         worker = cls(process.pid, ours)
-        with contextlib.suppress(OSError):  # it has died already: that is seen at the socket's end
+        try:
             serving.send_work(ours, work)
+        except OSError:  # it has died already, or no descriptor is free here: without work it would wait for ever
+            worker.kill()  # which is seen at the socket's end
         return worker
 
     def fileno(self) -> int:

@@ -21,6 +21,7 @@ from typing import Final
 
 from mountd.dataset import paths
 from mountd.errors import BadInputError, CorruptDataError, DestinationExistsError, MountdError, NotFoundError
+from mountd.stores import registry
 from mountd.stores.base import Lister, ObjectInfo, Writer
 
 THREADS: Final = 8
@@ -108,7 +109,9 @@ def _refuse_conflicts(items: Sequence[_Item], lister: Lister, prefix: str, *, ov
         raise BadInputError(f"{twice!r}: two files are to be uploaded under this name")
     folders = {folder for key in wanted for folder in _folders(key)}
     existing, covered = set(), set(wanted & folders)
+    spellings = _Spellings(lister.url, sorted(wanted | folders))
     for info in lister.list(prefix):
+        spellings.check(info.key)
         if info.is_directory or (info.key.endswith("/") and not info.size):
             continue
         if info.key in wanted:
@@ -122,6 +125,35 @@ def _refuse_conflicts(items: Sequence[_Item], lister: Lister, prefix: str, *, ov
     if existing and not overwrite:
         raise DestinationExistsError(f"{_named(lister, existing)}: exists; choose another place, or allow overwriting")
     return frozenset(existing)
+
+
+class _Spellings:
+    """Paths as they are written, for a store that takes two of them for one (a file share does not tell `A` from `a`)."""
+
+    def __init__(self, url: str, wanted: Iterable[str]) -> None:
+        """Remember the paths that are to be written.
+
+        Raises:
+            BadInputError: two of them are one for the store.
+        """
+        self._url, self._fold = url, registry.folding(url)
+        self._wanted: dict[str, str] = {}
+        for path in wanted:
+            self._refuse(self._wanted.setdefault(self._fold(path), path), path)
+
+    def check(self, key: str) -> None:
+        """Compare a key that the store has, and its folders.
+
+        Raises:
+            BadInputError: something is to be written there in another way.
+        """
+        if self._fold is not str:
+            for path in (key, *_folders(key)):
+                self._refuse(self._wanted.get(self._fold(path), path), path)
+
+    def _refuse(self, one: str, other: str) -> None:
+        if one != other:
+            raise BadInputError(f"{self._url}: {one!r} and {other!r} are one name in this store; rename one")
 
 
 def _folders(key: str) -> Iterator[str]:

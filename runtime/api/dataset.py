@@ -8,7 +8,7 @@ has that version's frozen files for ever.
 import os
 import tempfile
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,12 +53,12 @@ class FileDataset:
 
     @property
     def description(self) -> str | None:
-        """What was said of it when it was registered."""
+        """What is said of it: when it was registered, or by `update` since."""
         return (self._record.description or None) if self._record else None
 
     @property
     def tags(self) -> dict[str, str]:
-        """What it was tagged with when it was registered."""
+        """What it is tagged with; a copy, `add_tags` and its like change it."""
         return dict(self._record.tags) if self._record else {}
 
     def register(
@@ -84,6 +84,37 @@ class FileDataset:
             create_new_version=create_new_version,
         )
         return FileDataset(self.definition, workspace.folder, record)
+
+    def update(self, description: str | None = None, tags: Mapping[str, str] | None = None) -> "FileDataset":
+        """Replace the description, the tags, or both, of this version; what is None stays. Returns this object.
+
+        Raises:
+            UserErrorException: it is not registered, or a text cannot be kept.
+        """
+        return self._changed(description, None if tags is None else lambda _: tags)
+
+    def add_tags(self, tags: Mapping[str, str]) -> "FileDataset":
+        """Add tags to this version; all of them or none. Returns this object.
+
+        Raises:
+            UserErrorException: it is not registered, or a tag is there with another value.
+        """
+        return self._changed(None, lambda there: _with_added(there, tags))
+
+    def remove_tags(self, tags: "Sequence[str] | Mapping[str, str]") -> "FileDataset":
+        """Remove the tags of these names from this version; names that are not there are no error. Returns this object."""
+        return self._changed(None, lambda there: {key: there[key] for key in there if key not in tags})
+
+    def unregister_all_versions(self) -> None:
+        """Take the name from all versions of this dataset's name; no data is touched, and ids stay valid.
+
+        Raises:
+            UserErrorException: it is not registered.
+        """
+        folder, record = self._registered()
+        with open_catalog(folder) as catalog:
+            catalog.unregister(record.name)
+            self._record = catalog.get_by_id(record.id)
 
     def to_path(self) -> list[str]:
         """The files' paths in the tree, each with a leading '/', in lexicographic order."""
@@ -148,6 +179,21 @@ class FileDataset:
             self._folder, self._record, self._frozen = folder, record, None
         return self._record
 
+    def _registered(self) -> tuple[WorkspaceFolder, DatasetRecord]:
+        if self._folder is None or self._record is None or not self._record.name:
+            raise UserErrorException(
+                "this dataset has no name in a workspace; register() returns one that has, as does Dataset.get_by_name()"
+            )
+        return self._folder, self._record
+
+    def _changed(
+        self, description: str | None, tags: "Callable[[Mapping[str, str]], Mapping[str, str]] | None"
+    ) -> "FileDataset":
+        folder, record = self._registered()
+        with open_catalog(folder) as catalog:
+            self._record = catalog.change(record.id, description, tags)
+        return self
+
     def __repr__(self) -> str:
         paths = ", ".join(str(path) for path in self.definition.paths)
         return f"FileDataset(id={self.id!r}, name={self.name!r}, version={self.version!r}, paths=[{paths}])"
@@ -208,6 +254,15 @@ class Dataset:
     def get_all(workspace: "Workspace") -> Mapping[str, FileDataset]:
         """The latest version of every dataset by name; read when asked for."""
         return workspace.datasets
+
+
+def _with_added(there: Mapping[str, str], tags: Mapping[str, str]) -> Mapping[str, str]:
+    for key, value in tags.items():
+        if there.get(key, value) != value:
+            raise UserErrorException(
+                f"the tag {key!r} is {there[key]!r} already; remove_tags([{key!r}]) first, or update(tags=...)"
+            )
+    return {**there, **tags}
 
 
 def _registered(folder: WorkspaceFolder, record: DatasetRecord) -> FileDataset:

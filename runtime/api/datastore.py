@@ -20,7 +20,14 @@ if TYPE_CHECKING:
     from runtime.api.workspace import Workspace
 
 _PROBE_DEADLINE_S = 15
-_TYPES = {"blob": "AzureBlob", "file": "LocalFolder", "https": "Https", "memory": "Memory"}
+_TYPES = {
+    "blob": "AzureBlob",
+    "datalake": "AzureDataLakeGen2",
+    "share": "AzureFile",
+    "file": "LocalFolder",
+    "https": "Https",
+    "memory": "Memory",
+}
 
 
 class Datastore:
@@ -105,7 +112,7 @@ class Datastore:
 
     @property
     def datastore_type(self) -> str:
-        """'AzureBlob', 'LocalFolder' or 'Https'."""
+        """'AzureBlob', 'AzureDataLakeGen2', 'AzureFile', 'LocalFolder' or 'Https'."""
         return _TYPES[self._source.kind]
 
     @property

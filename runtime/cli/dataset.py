@@ -1,4 +1,4 @@
-"""The commands about datasets: `moorage dataset ...`.
+"""The commands about datasets: `moorage dataset ...`; those about names and tags are in `naming`.
 
 A path in `dataset register` is a URL, DATASTORE/PATH, or a local file or folder; where a name could be both, the datastore
 wins, and `./NAME` means the folder. Registering what is registered already is no error here: the command says which
@@ -6,17 +6,17 @@ version it is, so a script may run twice.
 """
 
 import dataclasses
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from runtime.cli import Invocation, pass_invocation
-from runtime.cli.printing import json_option, print_one, print_rows
+from runtime.cli import Invocation, naming, pass_invocation
+from runtime.cli.naming import dataset_row, tag_pairs
+from runtime.cli.printing import json_option, print_one
 from runtime.cli.progress import counted, transferred
-from runtime.errors import AlreadyRegisteredError, UnknownNameError, UserErrorException
+from runtime.errors import AlreadyRegisteredError, UnknownNameError
 
 if TYPE_CHECKING:
     from runtime.catalog import DatasetRecord
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 @click.group(short_help="Frozen, named, versioned lists of files.")
 def dataset() -> None:
     """Frozen, named, versioned lists of files."""
+
+
+for _command in naming.COMMANDS:
+    dataset.add_command(_command)
 
 
 @dataset.command("register")
@@ -60,7 +64,7 @@ def register_dataset(
                 name,
                 definition,
                 description=description,
-                tags=_tags(tags),
+                tags=tag_pairs(tags),
                 create_new_version=new_version,
                 progress=progress,
             )
@@ -69,35 +73,11 @@ def register_dataset(
         with open_catalog(workspace) as catalog:
             record = catalog.get(same.name, same.version)
     if as_json:
-        print_one(_dataset_row(record) | {"state": state}, as_json=as_json)
+        print_one(dataset_row(record) | {"state": state}, as_json=as_json)
     elif state == "registered":
         click.echo(f"{record.name} version {record.version}: {_amount(record)}")
     else:
         click.echo(f"{record.name} version {record.version} is that already: {_amount(record)}")
-
-
-@dataset.command("list")
-@json_option
-@pass_invocation
-def list_datasets(invocation: Invocation, as_json: bool) -> None:  # noqa: FBT001 # click's
-    """List the latest version of every dataset."""
-    from runtime.catalog import open_catalog
-
-    with open_catalog(invocation.workspace()) as catalog:
-        rows = [_dataset_row(record) for record in catalog.list()]
-    columns = ("name", "version", "files", "bytes", "created", "description")
-    print_rows(rows if as_json else [{key: row[key] for key in columns} for row in rows], as_json=as_json)
-
-
-@dataset.command("show")
-@click.argument("reference", metavar="NAME[@VERSION]")
-@json_option
-@pass_invocation
-def show_dataset(invocation: Invocation, reference: str, as_json: bool) -> None:  # noqa: FBT001 # click's
-    """Show one version: what it was defined as, and what it was frozen to."""
-    from runtime.datasets.file import find_record
-
-    print_one(_dataset_row(find_record(invocation.workspace(), reference)), as_json=as_json)
 
 
 @dataset.command("download")
@@ -144,21 +124,6 @@ def mount_dataset(invocation: Invocation, reference: str, folder: Path) -> None:
     click.echo(f"{reference} is mounted on {folder}; end it with: mountd unmount {folder}")
 
 
-def _dataset_row(record: "DatasetRecord") -> dict[str, Any]:
-    return {
-        "name": record.name,
-        "version": record.version,
-        "id": record.id,
-        "files": record.files,
-        "bytes": record.size_bytes,
-        "digest": record.digest,
-        "created": record.created.isoformat(timespec="seconds"),
-        "description": record.description,
-        "tags": dict(record.tags),
-        "definition": json.loads(record.definition),
-    }
-
-
 def _path(workspace: "WorkspaceFolder", text: str) -> "DatasetPath":
     """DATASTORE/PATH, a URL, or a local path."""
     from runtime import datastores
@@ -178,12 +143,6 @@ def _existing(path: "DatasetPath", text: str) -> "DatasetPath":
     if "://" not in text and "*" not in text and not Path(text).expanduser().exists():
         raise UnknownNameError(f"{text}: no such file or folder")
     return path
-
-
-def _tags(pairs: Sequence[str]) -> Mapping[str, str]:
-    if bad := [pair for pair in pairs if "=" not in pair]:
-        raise UserErrorException(f"--tag {bad[0]!r}: write KEY=VALUE")
-    return dict(pair.split("=", 1) for pair in pairs)
 
 
 def _amount(record: "DatasetRecord") -> str:

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runtime import datastores
-from runtime.catalog import DatasetRecord, check_name, open_catalog
+from runtime.catalog import DatasetRecord, Made, check_name, open_catalog
+from runtime.catalog.rows import checked_description, checked_tags
 from runtime.datasets.paths import DatasetPath, Place, arrange, locate
 from runtime.errors import DatasetValidationError, UserErrorException
 from runtime.workspace import WorkspaceFolder
@@ -118,9 +119,15 @@ def register(
     tags: Mapping[str, str] | None = None,
     create_new_version: bool = False,
     progress: Progress | None = None,
+    made: Made | None = None,
 ) -> DatasetRecord:
-    """Freeze `definition` and give it a name; errors as `freeze_definition` and `Catalog.register`."""
+    """Freeze `definition` and give it a name, `made` by a run's output or by nobody.
+
+    Errors as `freeze_definition` and `Catalog.register`.
+    """
     check_name(name)
+    checked_description(description or "")  # now, and not after a listing of an hour
+    checked_tags(tags or {})
     frozen = freeze_definition(workspace, definition, progress)
     with open_catalog(workspace) as catalog:
         return catalog.register(
@@ -131,7 +138,8 @@ def register(
             frozen.size_bytes,
             description,
             tags,
-            create_new_version,
+            create_new_version=create_new_version,
+            made=made,
         )
 
 
@@ -192,7 +200,7 @@ def _granted(workspace: WorkspaceFolder, definition: FileDefinition) -> "list[tu
         record = datastores.get(workspace, path.datastore) if path.datastore else None
         place = locate(path, record.url if record else "")
         credential = record.credential if record else None
-        if credential is None and parse_source(place.root).kind == "blob":
+        if credential is None and parse_source(place.root).kind in {"blob", "datalake", "share"}:
             credential = from_environment()
         granted.append((place, credential))
     return granted

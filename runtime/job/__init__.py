@@ -8,6 +8,7 @@ child        the launcher's end of the keeper; `relay` carries what the child pr
 finish       outputs to the store and the catalog; also what `moorage runs resume` does
 first        process 1 of a container, before the launcher: forwards signals, reaps
 launcher     puts all of it together, in one process
+lineage      what the catalog is told of a run
 runs         the records that a job leaves; `leftovers` cleans up behind launchers that died
 processes    what /proc knows, and how to end a process and all that it made
 """

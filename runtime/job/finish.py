@@ -13,7 +13,7 @@ from pathlib import Path
 from mountd.errors import DestinationExistsError, MountdError
 from runtime import outputs
 from runtime.errors import AzureMLException, JobError, UserErrorException
-from runtime.job import processes, runs
+from runtime.job import lineage, processes, runs
 from runtime.job.runs import OutputRecord, RunRecord
 from runtime.workspace import WorkspaceFolder
 
@@ -110,6 +110,7 @@ def resume(workspace: WorkspaceFolder, run_id: str, say: Say) -> RunRecord:
     code = INCOMPLETE if line else 0
     status = "Failed" if line else "Completed"
     record = runs.write(workspace, record, status=status, exit_code=code, error=line, ended=runs.now())
+    lineage.tell(workspace, record, say)
     if line:
         raise JobError(line, code)
     return record

@@ -25,7 +25,7 @@ if __name__ == "__main__":  # run by path with -P: find our own package, after a
 from mountd.errors import MountdError
 from runtime.datasets import file
 from runtime.errors import AzureMLException, JobError
-from runtime.job import finish, leftovers, processes, runs
+from runtime.job import finish, leftovers, lineage, processes, runs
 from runtime.job.bell import Bell
 from runtime.job.child import KeptChild
 from runtime.job.layout import InputFacts, Layout, Surroundings, lay_out
@@ -84,7 +84,8 @@ def _secret_names(workspace: WorkspaceFolder, spec: JobSpec) -> frozenset[str]:
         datastores.get(workspace, output.datastore)
     references = (record.reference for record in datastores.load_all(workspace).values())
     named = {reference.removeprefix("env:") for reference in references if reference.startswith("env:")}
-    return frozenset({*SECRET_VARIABLES, *named})
+    of_catalog = {"PGPASSWORD"} if (workspace.identity().catalog or "").startswith("postgres") else set()
+    return frozenset({*SECRET_VARIABLES, *named, *of_catalog})
 
 
 def _check_command(layout: Layout) -> None:
@@ -153,10 +154,10 @@ def never_ran(error: BaseException) -> JobError:
     return JobError(f"a defect in Moorage ({type(error).__name__}: {error})", _DEFECT)
 
 
-def _close_record(workspace: WorkspaceFolder, record: RunRecord, error: JobError) -> None:
+def _close_record(workspace: WorkspaceFolder, record: RunRecord, error: JobError) -> RunRecord:
     canceled = error.exit_code > 128
     status = "Canceled" if canceled else "Failed"
-    runs.write(workspace, record, status=status, exit_code=error.exit_code, error=str(error), ended=runs.now())
+    return runs.write(workspace, record, status=status, exit_code=error.exit_code, error=str(error), ended=runs.now())
 
 
 class _Launch:
@@ -177,6 +178,7 @@ class _Launch:
         """From the first mount to the last line of the record; return the exit code."""
         try:
             self._write(inputs=_input_records(self._layout), outputs=_output_records(self._layout))
+            self._tell()
             with open_session(self._layout, frozen, self._bell, self._relay.say) as session:
                 outcome = self._run_child(session)
                 self._finish(outcome)
@@ -186,7 +188,8 @@ class _Launch:
                 raise self._broken(error) from error
             translated = self._stopped() or never_ran(error)
             finish.keep_outputs(self._workspace, self._record, self._relay.say)
-            _close_record(self._workspace, self._record, translated)
+            self._record = _close_record(self._workspace, self._record, translated)
+            self._tell()
             raise translated from error
         return self._close(outcome)
 
@@ -203,6 +206,9 @@ class _Launch:
     def _note(self, **changes: object) -> None:
         """As `_write`, once the command runs: see `runs.note`."""
         self._record = runs.note(self._workspace, self._record, self._say_once, **changes)
+
+    def _tell(self) -> None:
+        lineage.tell(self._workspace, self._record, self._say_once)
 
     def _say_once(self, line: str) -> None:
         if line not in self._said:
@@ -273,6 +279,7 @@ class _Launch:
             error = f"the command returned {outcome.child_code}"
         status = "Completed" if code == 0 else "Canceled" if outcome.stopped is not None else "Failed"
         self._note(status=status, exit_code=code, error=error, ended=runs.now())
+        self._tell()
         if error and not ordinary:
             self._relay.say(error)
         return code
@@ -282,6 +289,7 @@ class _Launch:
         line = str(error) if isinstance(error, MountdError | AzureMLException) else f"{type(error).__name__}: {error}"
         broken = JobError(f"the job was ended by a defect in Moorage: {line}", _DEFECT)
         self._note(status="Failed", exit_code=_DEFECT, error=str(broken), ended=runs.now())
+        self._tell()
         return broken
 
 

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable
 
 from mountd.errors import MountdError
-from runtime.job import processes, runs
+from runtime.job import lineage, processes, runs
 from runtime.job.layout import RUN_ID
 from runtime.job.runs import RunRecord
 from runtime.workspace import WorkspaceFolder
@@ -23,8 +23,10 @@ def clean(workspace: WorkspaceFolder, say: Callable[[str], None]) -> None:
     left = [record for record in runs.read_all(workspace) if record.is_left_behind()]
     ended = {record.run_id: len(processes.end_marked(f"{RUN_ID}={record.run_id}", _GRACE_S)) for record in left}
     _sweep(say)
+    catalog_hears = True  # one that does not answer is waited for once, not for every run
     for record in left:
-        _mark(workspace, record, ended[record.run_id])
+        marked = _mark(workspace, record, ended[record.run_id])
+        catalog_hears = catalog_hears and lineage.tell(workspace, marked, say)
         say(f"cleaned up behind run '{record.run_id}', whose launcher died; {ended[record.run_id]} processes ended")
 
 
@@ -43,7 +45,7 @@ def _sweep(say: Callable[[str], None]) -> None:
         say(line)
 
 
-def _mark(workspace: WorkspaceFolder, record: RunRecord, ended: int) -> None:
+def _mark(workspace: WorkspaceFolder, record: RunRecord, ended: int) -> RunRecord:
     inputs = runs.folder_of(workspace, record.run_id) / "inputs"
     if inputs.is_dir():
         for folder in inputs.iterdir():
@@ -56,4 +58,4 @@ def _mark(workspace: WorkspaceFolder, record: RunRecord, ended: int) -> None:
     if record.child_exit_code == 0:
         error += f"; finish the outputs with `moorage runs resume {record.run_id}`"
     # 125: a part of the job died under it. The child's own code, if it had one by then, stays beside it.
-    runs.write(workspace, record, status="Failed", exit_code=125, error=error, ended=runs.now())
+    return runs.write(workspace, record, status="Failed", exit_code=125, error=error, ended=runs.now())

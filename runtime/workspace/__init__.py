@@ -22,7 +22,7 @@ from typing import ClassVar
 from runtime.errors import UnknownNameError, UserErrorException
 from runtime.workspace.files import locked, read_toml, toml_text, write_whole
 
-__all__ = ["Identity", "WorkspaceFolder", "default_for_run", "find", "home", "init", "named"]
+__all__ = ["Identity", "WorkspaceFolder", "check_catalog_url", "default_for_run", "find", "home", "init", "named"]
 
 FOLDER = ".moorage"
 VARIABLE = "MOORAGE_WORKSPACE"
@@ -30,6 +30,8 @@ _MARK = "workspace.toml"
 _OWN = {".lock", ".gitignore", "runs", "spool", "manifests", "workspaceblobstore"}  # what an init cut short leaves
 _KEYS = ("name", "subscription_id", "resource_group", "location", "catalog")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+_PASSWORD_BEFORE_HOST = re.compile(r"[^:/]*://[^:/]*:[^@]+@")
+_PASSWORD_IN_QUERY = re.compile(r"[?&](ssl)?password=", re.IGNORECASE)
 _REMEDY = f"make one here with `moorage init`, or name one with --workspace or {VARIABLE}"
 
 
@@ -145,8 +147,8 @@ def init(path: Path, catalog_url: str | None = None, identity: Identity | None =
         UserErrorException: `path` holds other things, is a workspace with another catalog, or the URL holds a password.
     """
     folder = WorkspaceFolder(path.absolute())
-    if catalog_url is not None and re.search(r"//[^/@]*:[^/@]*@", catalog_url):
-        raise UserErrorException("the catalog's URL holds a password; leave it to the database's own file (~/.pgpass)")
+    if catalog_url is not None:
+        check_catalog_url(catalog_url)
     if folder.exists():
         return _same_catalog(folder, catalog_url)
     if path.exists() and (not path.is_dir() or any(each.name not in _OWN for each in path.iterdir())):
@@ -161,6 +163,18 @@ def init(path: Path, catalog_url: str | None = None, identity: Identity | None =
         write_whole(folder.path / ".gitignore", "*\n")
         write_whole(folder.path / _MARK, _mark_text(wanted))
     return folder
+
+
+def check_catalog_url(url: str) -> None:
+    """Refuse a URL that holds a password: it would stand in workspace.toml, and in every error about the catalog.
+
+    Raises:
+        UserErrorException: it does; the text does not repeat it.
+    """
+    if _PASSWORD_BEFORE_HOST.match(url) or _PASSWORD_IN_QUERY.search(url):
+        raise UserErrorException(
+            "the catalog's URL holds a password; leave it out there, and put it into ~/.pgpass or PGPASSWORD"
+        )
 
 
 def home(environ: Mapping[str, str] = os.environ) -> Path:

@@ -13,9 +13,13 @@ from pathlib import Path
 import pytest
 
 from mountd import client
+from mountd.dataset.manifest import FrozenFile, write_manifest
+from tests.support import huge
 from tests.support.cgroups import limited, why_no_cgroup
 from tests.support.content import make_tree
-from tests.support.storms import KIB, MIB, Served, read_apart, served, wrong
+from tests.support.http_server import HttpServer
+from tests.support.huge import Huge
+from tests.support.storms import GIB, KIB, MIB, Served, read_apart, served, wrong
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.fuse
@@ -23,6 +27,7 @@ pytestmark = pytest.mark.fuse
 ROOT = Path(__file__).parents[2]
 LIMIT_BYTES = 256 * MIB
 READ_BYTES = 1024 * MIB
+HUGE_BYTES = 10 * GIB + 4097
 SIZES = {f"{number}": 2 * MIB for number in range(24)}
 
 
@@ -70,6 +75,28 @@ def test_a_worker_of_256_mib_serves_64_readers_and_is_not_killed(world: Served, 
             assert group.oom_kills() == 0
         finally:
             started.__exit__(None, None, None)
+
+
+@pytest.mark.full
+@pytest.mark.timeout(900)
+def test_a_worker_of_256_mib_serves_10_gib_to_64_readers_and_is_not_killed(tmp_path: Path) -> None:
+    if reason := why_no_cgroup():
+        pytest.skip(reason)
+    with HttpServer.start() as server, limited(LIMIT_BYTES) as group:
+        server.put("/tree/huge", Huge(HUGE_BYTES), etag='"1"')
+        manifest = tmp_path / "manifest"
+        write_manifest(manifest, [f"{server.endpoint}/tree/"], [FrozenFile("huge", HUGE_BYTES, "1", 0, False)])
+        told = {"cache_dir": str(tmp_path / "cache"), "cache_size": "512MiB"}
+        with group.joined():
+            mount = client.start(manifest, tmp_path / "mnt", settings=told, lifeline=True)
+        with mount:
+            before = mount.status()["worker_pid"]
+            command = [sys.executable, "-I", "-S", huge.__file__, mount.mountpoint / "huge", HUGE_BYTES, 64, 1]
+            done = subprocess.run(list(map(str, command)), check=False, capture_output=True, text=True, timeout=800)
+            assert (done.returncode, done.stderr) == (0, "")
+            assert mount.status()["reads"]["bytes"] >= HUGE_BYTES
+            assert mount.status()["worker_pid"] == before
+            assert group.oom_kills() == 0
 
 
 @pytest.mark.parametrize(("options", "said"), [("size=8m", 0), ("nr_inodes=4", 1)], ids=["small", "no inodes"])
@@ -147,6 +174,16 @@ def test_eight_processes_read_as_a_data_loader_s_workers_do(world: Served, tmp_p
         told = [str(each) for item in SIZES.items() for each in item]
         command = [sys.executable, "-m", "tests.support.loading", method, str(mount.mountpoint), *told]
         subprocess.run(command, check=True, cwd=ROOT, timeout=100)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_torch_s_data_loader_reads_a_mount_by_four_workers(world: Served, tmp_path: Path, method: str) -> None:
+    with world.mount(tmp_path / "mnt", cache_dir=str(tmp_path / "cache"), memory="16MiB") as mount:
+        told = [str(each) for item in SIZES.items() for each in item]
+        command = [sys.executable, "-m", "tests.support.torch_loading", method, str(mount.mountpoint), *told]
+        done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=110)
+        assert done.returncode == 0, done.stderr
 
 
 def test_the_worker_s_threads_and_descriptors_are_bounded_under_500_readers(world: Served, tmp_path: Path) -> None:

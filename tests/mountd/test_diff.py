@@ -3,11 +3,16 @@
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from mountd.diff import Drift, diff
+from mountd.dataset.manifest import FrozenFile, write_manifest
+from mountd.diff import Drift, compare, diff
+from mountd.errors import HostilePathError
 from mountd.freeze import FreezeSource, freeze
 from mountd.stores.credentials import Credential
 from mountd.stores.registry import file_url
@@ -94,3 +99,51 @@ def test_files_of_a_web_server_are_asked_for_by_name(tmp_path: Path) -> None:
         found = list(diff(tmp_path / "m", {}))
     assert short(found) == [("changed", "x", 100, 100), ("gone", "y", 100, None)]
     assert (found[0].frozen_etag, found[0].found_etag) == ("1", "2")
+
+
+def test_a_freeze_since_an_older_one_tells_what_is_new_changed_and_gone(tmp_path: Path) -> None:
+    tree = make_tree(tmp_path / "tree", SIZES | {"folder.txt": 1, "folder/deep.txt": 2})
+    older, newer, url = tmp_path / "older", tmp_path / "newer", file_url(tree)
+    freeze([FreezeSource(url)], older)
+    done = mountd("freeze", url, "-o", newer, "--since", older)
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) == 1  # nothing but the summary
+    (tree / "a").write_bytes(b"changed")
+    (tree / "folder/deep/c").unlink()
+    make_tree(tree, {"folder/deep/d": 3, "folder/b ": 4})
+    done = mountd("freeze", url, "-o", newer, "--overwrite", "--since", older)
+    assert [line.split(":")[0].strip() for line in done.stdout.splitlines()[:-1]] == [
+        "changed  a",
+        "new      folder/b",
+        "gone     folder/deep/c",
+        "new      folder/deep/d",
+    ]
+    same = mountd("diff", older, newer)
+    assert (same.returncode, same.stdout.splitlines()) == (9, done.stdout.splitlines()[:-1])
+    for wrong, code in ((older, 3), (tmp_path / "none", 4), (tree / "a", 3)):
+        refused = mountd("freeze", url, "-o", older, "--overwrite", "--since", wrong)
+        assert (refused.returncode, len(refused.stderr.splitlines())) == (code, 1)
+
+
+_trees = st.dictionaries(st.text("ab./ ", min_size=1, max_size=5), st.tuples(st.integers(0, 2), st.sampled_from("xy")))
+
+
+@given(_trees, _trees)
+@settings(deadline=None, max_examples=60)
+def test_two_manifests_are_compared_as_two_dictionaries_would_be(
+    one: dict[str, tuple[int, str]], two: dict[str, tuple[int, str]]
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        made = []
+        for name, files in (("one", one), ("two", two)):
+            try:
+                write_manifest(
+                    Path(folder) / name, ["memory://x/"], [FrozenFile(p, s, e, 0) for p, (s, e) in files.items()]
+                )
+            except HostilePathError:
+                return
+            made.append({p: told for p, told in files.items() if not p.endswith("/")})
+        found = {each.path: each.kind for each in compare(Path(folder) / "one", Path(folder) / "two")}
+    old, new = ({p: t for p, t in files.items() if not any(q.startswith(p + "/") for q in files)} for files in made)
+    expected = dict.fromkeys(old.keys() - new.keys(), "gone") | dict.fromkeys(new.keys() - old.keys(), "new")
+    assert found == expected | {path: "changed" for path in old.keys() & new.keys() if old[path] != new[path]}

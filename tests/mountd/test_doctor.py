@@ -18,8 +18,9 @@ from mountd.errors import NotFoundError
 from mountd.freeze import FreezeSource, freeze
 from mountd.stores.credentials import Credential
 from mountd.stores.registry import file_url, parse_source
-from tests.support.azurite import Azurite
+from tests.support.azurite import KEY, Azurite
 from tests.support.content import make_tree
+from tests.support.fileshare_server import FileShares
 from tests.support.http_server import HttpServer
 from tests.support.killing import kill
 from tests.support.mounts import mounted
@@ -72,6 +73,17 @@ def test_a_container_is_reached_compared_by_its_clock_and_listed(environment: di
     assert told["credential"][1] == "credential: anonymous from --credential"
     assert told["listing"][0] == "fail"
     assert "AZURE_STORAGE_CONNECTION_STRING" in told["listing"][1]
+
+
+def test_a_file_share_is_reached_and_listed(environment: dict[str, str]) -> None:
+    with FileShares.start() as server:
+        url, secret = server.make_share("doctor"), {"AZURE_STORAGE_KEY": KEY}
+        server.put("doctor", "folder/a b", b"data")
+        for source in (url, f"{url}folder", f"{url}folder/a%20b"):
+            told = doctor({**environment, **secret}, source)
+            assert told["connection"][0] == told["store clock"][0] == told["listing"][0] == "ok"
+            assert told["listing"][1].endswith(" ms")
+        assert "never public" in doctor(environment, url, code=5)["listing"][1]
 
 
 def test_a_store_that_is_not_there_fails_with_its_code(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,9 +17,10 @@ from mountd.freeze import FreezeSource, freeze
 from mountd.fuse import mounting
 from mountd.stores import registry
 from mountd.stores.credentials import Credential
+from tests.support import wire_faults as faults
 from tests.support.azurite import ACCOUNT, KEY, Azurite
 from tests.support.content import content
-from tests.support.flips import FlippingProxy
+from tests.support.fault_proxy import FaultProxy, Injection
 from tests.support.http_server import HttpServer
 from tests.support.mounts import mounted
 from tests.support.reading import open_reading
@@ -40,13 +41,24 @@ def container(azurite: Azurite) -> str:
 
 
 @pytest.fixture
-def proxy(azurite: Azurite) -> Iterator[FlippingProxy]:
-    with FlippingProxy.start(azurite.endpoint) as proxy:
+def proxy(azurite: Azurite) -> Iterator[FaultProxy]:
+    with FaultProxy.start(azurite.endpoint) as proxy:
         yield proxy
 
 
-def url(proxy: FlippingProxy, container: str) -> str:
+def url(proxy: FaultProxy, container: str) -> str:
     return f"{proxy.endpoint}/{ACCOUNT}/{container}/"
+
+
+def flip(proxy: FaultProxy, times: float) -> Injection:
+    """Flip a byte in so many answers from now on."""
+    proxy.clear()
+    return proxy.inject(faults.flip(), times=times)
+
+
+def ranges(proxy: FaultProxy) -> list[tuple[int, int]]:
+    """What was asked for."""
+    return [asked.range for asked in proxy.requests if asked.range is not None]
 
 
 def wrong(folder: Path) -> list[str]:
@@ -54,7 +66,7 @@ def wrong(folder: Path) -> list[str]:
 
 
 @pytest.mark.azurite
-def test_a_flipped_byte_is_asked_for_again(proxy: FlippingProxy, container: str) -> None:
+def test_a_flipped_byte_is_asked_for_again(proxy: FaultProxy, container: str) -> None:
     asked_again: list[None] = []
     reader, plain = (
         registry.open_reader(
@@ -63,19 +75,17 @@ def test_a_flipped_byte_is_asked_for_again(proxy: FlippingProxy, container: str)
         for each in (True, False)
     )
     for times in (1, 2):
-        proxy.left = times
+        flip(proxy, times)
         assert bytes(reader.read("large", 5, 9 * MIB, "")) == content("large", 5, 9 * MIB)
-    assert (len(asked_again), proxy.flips) == (3, 3)
-    proxy.longest_bytes = 0
-    assert bytes(reader.read("large", 0, SIZES["large"], "")) == content("large", 0, SIZES["large"])
-    assert proxy.longest_bytes <= 4 * MIB
-    proxy.left = 1
+    assert (len(asked_again), proxy.report["flip"]) == (3, 3)
+    assert max(end - start for start, end in ranges(proxy)) <= 4 * MIB
+    flip(proxy, 1)
     assert bytes(plain.read("middle", 0, 1000, "")) != content("middle", 0, 1000)  # nobody else would have noticed
 
 
 @pytest.mark.azurite
-def test_bytes_that_stay_wrong_are_an_error_that_says_so(proxy: FlippingProxy, container: str) -> None:
-    proxy.left = 1000
+def test_bytes_that_stay_wrong_are_an_error_that_says_so(proxy: FaultProxy, container: str) -> None:
+    flip(proxy, 1000)
     reader = registry.open_reader(url(proxy, container), CREDENTIAL, deadline_s=2, verified=True)
     with pytest.raises(StoreUnreachableError, match="/middle: the bytes that came do not have the MD5") as caught:
         reader.read("middle", 0, 1000, "")
@@ -83,52 +93,49 @@ def test_bytes_that_stay_wrong_are_an_error_that_says_so(proxy: FlippingProxy, c
 
 
 @pytest.mark.azurite
-def test_a_service_that_tells_no_md5_is_not_believed(proxy: FlippingProxy, container: str) -> None:
-    proxy.md5 = False
+def test_a_service_that_tells_no_md5_is_not_believed(proxy: FaultProxy, container: str) -> None:
+    proxy.inject(faults.without_md5())
     reader = registry.open_reader(url(proxy, container), CREDENTIAL, verified=True)
     with pytest.raises(BadInputError, match="/middle: the service tells no MD5"):
         reader.read("middle", 0, 1000, "")
 
 
 @pytest.mark.azurite
-def test_a_body_that_trickles_for_ever_is_an_error_soon_after_the_deadline(
-    proxy: FlippingProxy, container: str
-) -> None:
+def test_a_body_that_trickles_for_ever_is_an_error_soon_after_the_deadline(proxy: FaultProxy, container: str) -> None:
     store = registry.open_reader(url(proxy, container), CREDENTIAL, deadline_s=1, verified=True)
     with open_reading(store, threads=2, ahead_limit=1, deadline_s=1) as reading:
-        proxy.trickling = True
+        proxy.inject(faults.trickle())
         begin_s = time.monotonic()
-        with pytest.raises(StoreUnreachableError, match="neither answers nor fails"):
+        with pytest.raises(StoreUnreachableError, match="no answer in time"):
             reading.read(FileKey.of(store.url, 2, 0, "large", "", SIZES["large"]), 0, 1000)
         assert time.monotonic() - begin_s < 4
-        proxy.ended.set()
         until(lambda: not reading.fetcher._hedging._allowance.out, what="the end of the call")
 
 
 @pytest.mark.azurite
 @pytest.mark.fuse
 def test_with_verify_wire_no_flipped_byte_reaches_a_reader_and_without_it_some_do(
-    proxy: FlippingProxy, container: str, tmp_path: Path
+    proxy: FaultProxy, container: str, tmp_path: Path
 ) -> None:
     for verified in (False, True):
         folder = tmp_path / str(verified)
         folder.mkdir()
         with mounted(folder, url(proxy, container), CREDENTIAL, verify_wire=str(verified).lower()) as mount:
-            proxy.left, proxy.flips = 3, 0
+            flips = flip(proxy, 3)
             assert bool(wrong(mount.mountpoint)) is not verified
-            assert proxy.flips == 3
+            assert flips.count == 3
             assert mount.status()["fetch"]["retries"] == (3 if verified else 0)
 
 
 @pytest.mark.azurite
-def test_a_download_verifies_the_wire_when_it_is_told_to(proxy: FlippingProxy, container: str, tmp_path: Path) -> None:
+def test_a_download_verifies_the_wire_when_it_is_told_to(proxy: FaultProxy, container: str, tmp_path: Path) -> None:
     manifest, credentials = tmp_path / "manifest", {url(proxy, container): CREDENTIAL}
     freeze([FreezeSource(url(proxy, container), CREDENTIAL)], manifest)
-    proxy.left = 3
+    flips = flip(proxy, 3)
     download(manifest, tmp_path / "verified", credentials=credentials, verify_wire=True)
-    assert proxy.flips == 3
+    assert flips.count == 3
     assert wrong(tmp_path / "verified") == []
-    proxy.left = 100
+    flip(proxy, 100)
     with pytest.raises(
         CorruptDataError, match="MD5 that the store promised"
     ):  # the whole blob's, which small ones have

@@ -9,7 +9,19 @@ import pytest
 
 import runtime
 
-_HEAVY = ("sqlalchemy", "obstore", "azure", "pydantic", "pandas", "rich", "trio", "click", "numpy")
+_HEAVY = (
+    "sqlalchemy",
+    "alembic",
+    "psycopg",
+    "obstore",
+    "azure",
+    "pydantic",
+    "pandas",
+    "rich",
+    "trio",
+    "click",
+    "numpy",
+)
 _HIDE = """
 import sys
 for name in ("fcntl", "pwd", "grp", "termios", "resource"):

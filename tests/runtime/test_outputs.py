@@ -149,3 +149,12 @@ def test_a_second_attempt_keeps_only_the_very_same_bytes(
 def test_a_mistake_in_an_output_is_found_before_anything_runs(path: str, register_as: str | None, match: str) -> None:
     with pytest.raises(UserErrorException, match=match):
         OutputSpec("model", path=path, register_as=register_as)
+
+
+def test_what_the_catalog_could_not_keep_is_refused_before_the_job() -> None:
+    with pytest.raises(UserErrorException, match="no name for a dataset"):
+        OutputSpec("out", register_as="a:b")
+    with pytest.raises(UserErrorException, match="the description holds bytes that are no text"):
+        OutputSpec("out", register_as="model", description="\udcff")
+    with pytest.raises(UserErrorException, match="the tag 'n': 3 is not text"):
+        OutputSpec("out", register_as="model", tags={"n": 3})  # type: ignore[dict-item] # the point

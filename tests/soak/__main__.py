@@ -1,6 +1,7 @@
 """The soak as a program: `python -m tests.soak --minutes 10 --seed 1 --json FILE`.
 
-Two mounts share one small cache on a small disk, in a cgroup of 256 MiB where one can be made. Processes of their own read
+First a store far away lets one request in a hundred hang, and what readers wait is compared with a clean run. Then two
+mounts share one small cache on a small disk, in a cgroup of 256 MiB where one can be made. Processes of their own read
 them and compare each byte, while one injector after the other, in seeded order, does its harm for a second. At the end
 everything is counted, and whatever is wrong is a line; the exit code is 1 then.
 """
@@ -23,8 +24,10 @@ from mountd.errors import MountdError
 from mountd.fuse import mounting
 from tests.soak.injectors import INJECTORS
 from tests.soak.scene import Scene
+from tests.soak.stalling import measure
 from tests.support.cgroups import limited, why_no_cgroup
 from tests.support.content import make_tree
+from tests.support.fault_proxy import FaultProxy
 from tests.support.mounts import is_running
 from tests.support.storms import MIB, make_sparse, served
 from tests.support.waiting import until
@@ -37,30 +40,40 @@ LIMIT_BYTES = 256 * MIB
 MEMORY_BYTES = 16 * MIB
 RSS_BYTES = MEMORY_BYTES + 128 * MIB  # the interpreter, its libraries, and what the C library keeps for threads
 THREADS, DESCRIPTORS = 200, 400
+FLIPS_A_MINUTE, LEAST_FLIPS = 100_000, 3_000
+STORM_S = 120
 SIZES = {f"{size}": size for size in (0, 1, 65535, 65536, 65537, 700_000, (3 << 20) + 7, (4 << 20) + 1)}
 
 
 def soak(minutes: float, seed: int, folder: Path) -> dict[str, Any]:
     """Run it; what came of it as JSON has it."""
-    counts = dict.fromkeys(INJECTORS, 0)
+    counts, end_s = dict.fromkeys(INJECTORS, 0), time.monotonic() + 60 * minutes
+    stalls = measure(minutes, folder / "stalls")
     with contextlib.ExitStack() as parts:
-        scene = parts.enter_context(opened(folder))
+        storm = parts.enter_context(started_storm(minutes, seed, folder / "storm"))
+        scene = parts.enter_context(opened(folder, seed))
         peaks = Peaks(scene.mounts)
         readers = [start_reader(scene, seed + number) for number in range(READERS)]
         try:
-            inject(scene, random.Random(seed), time.monotonic() + 60 * minutes, counts, peaks)
+            inject(scene, random.Random(seed), end_s, counts, peaks)
         finally:
             told = [end_reader(reader) for reader in readers]
         idle = threads_and_fetches_end(scene)
         kills = scene.group.oom_kills() if scene.group else 0
-        corrupt = sum(mount.status()["cache"]["corrupt"] for mount in scene.mounts)
+        peaks.look()
+        corrupt = sum(peaks.corrupt.values())
         restarts = sum(mount.status()["restarts"] for mount in scene.mounts)
+        wire = dict(scene.proxy.report)
+        damaged = end_storm(storm)
     bad = [each for reader in told for each in reader["bad"]]
     return {
         "minutes": minutes,
         "seed": seed,
         "cgroup": scene.group is not None,
         "injected": counts,
+        "wire": wire,
+        "storm": damaged,
+        "stalls": stalls,
         "reads": sum(each["reads"] for each in told),
         "slowest_s": round(max(each["slowest_s"] for each in told), 3),
         "corrupt": corrupt,
@@ -74,12 +87,20 @@ def soak(minutes: float, seed: int, folder: Path) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def opened(folder: Path) -> Iterator[Scene]:
+def opened(folder: Path, seed: int) -> Iterator[Scene]:
     """The served tree, the disk, the mounts; all of it is undone at the end."""
     with contextlib.ExitStack() as parts:
         plain = make_tree(folder / "plain", SIZES)
         make_sparse(plain / "sparse")
-        world = parts.enter_context(served(plain, folder / "manifest"))
+        proxies: list[FaultProxy] = []
+
+        @contextlib.contextmanager
+        def front(endpoint: str) -> Iterator[str]:
+            with FaultProxy.start(endpoint, seed) as proxy:
+                proxies.append(proxy)
+                yield proxy.endpoint
+
+        world = parts.enter_context(served(plain, folder / "manifest", front))
         disk = folder / "disk"
         disk.mkdir()
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m,mode=700", "tmpfs", str(disk)], check=True)
@@ -89,7 +110,7 @@ def opened(folder: Path) -> Iterator[Scene]:
         told["read_deadline"] = str(DEADLINE_S)
         with group.joined() if group else contextlib.nullcontext():
             mounts = tuple(parts.enter_context(world.mount(folder / name, **told)) for name in ("one", "two"))
-        yield Scene(world, mounts, disk, disk / "cache", group)
+        yield Scene(world, proxies[0], mounts, disk, disk / "cache", group)
 
 
 class Peaks:
@@ -98,16 +119,19 @@ class Peaks:
     def __init__(self, mounts: tuple[client.Mount, ...]) -> None:
         self._mounts = mounts
         self.pids: set[int] = set()
+        self.corrupt: dict[int, int] = {}  # damaged extents that each worker had met when it was last looked at
         self.told = {"rss_bytes": 0, "threads": 0, "descriptors": 0}
 
     def look(self) -> None:
         """Look once."""
         for mount in self._mounts:
             try:
-                pid = mount.status()["worker_pid"]
+                status = mount.status()
+                pid = status["worker_pid"]
             except MountdError:  # between two workers
                 continue
             self.pids |= {pid, mount.pid}
+            self.corrupt[pid] = status["cache"]["corrupt"]
             proc = Path(f"/proc/{pid}")
             with contextlib.suppress(FileNotFoundError):
                 lines = (proc / "status").read_text().splitlines()
@@ -123,13 +147,44 @@ def inject(scene: Scene, chosen: random.Random, end_s: float, counts: dict[str, 
     is_first = True
     while is_first or time.monotonic() < end_s:
         for name in chosen.sample(sorted(INJECTORS), len(INJECTORS)):
-            with INJECTORS[name](scene, chosen) as count:
-                counts[name] += count
+            with INJECTORS[name](scene, chosen) as done:
                 held.wait(1)
+            counts[name] += done if isinstance(done, int) else done.count
             peaks.look()
             if not is_first and time.monotonic() >= end_s:
                 return
         is_first = False
+
+
+@contextlib.contextmanager
+def started_storm(minutes: float, seed: int, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """The storm that damages a cache of its own, one byte of one extent after the other, and reads each."""
+    flips = int(FLIPS_A_MINUTE * minutes) + LEAST_FLIPS
+    command = [
+        "nice",
+        "-n",
+        "-5",
+        sys.executable,
+        "-m",
+        "tests.support.damage_storm",
+        str(folder),
+        str(flips),
+        str(seed),
+    ]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as storm:
+        try:
+            yield storm
+        finally:
+            storm.kill()
+
+
+def end_storm(storm: subprocess.Popen[str]) -> dict[str, Any]:
+    """Wait for its end; what it tells."""
+    try:
+        out, _ = storm.communicate(timeout=STORM_S)
+    except subprocess.TimeoutExpired:
+        return {"wrong": [f"the storm takes {STORM_S} s longer than the soak"]}
+    return dict(json.loads(out)) if out else {"wrong": [f"the storm ended with {storm.returncode}"]}
 
 
 def start_reader(scene: Scene, seed: int) -> subprocess.Popen[str]:
@@ -178,6 +233,10 @@ def verdicts(told: dict[str, Any]) -> list[str]:
     found += [f"bad read: {each}" for each in told["bad"]]
     limits = {"rss_bytes": RSS_BYTES, "threads": THREADS, "descriptors": DESCRIPTORS}
     found += [f"{name}: {peak[name]}, limit {limit}" for name, limit in limits.items() if peak[name] > limit]
+    found += [f"damage: {each}" for each in told["storm"]["wrong"]]
+    stalls = told["stalls"]
+    if stalls and stalls["p999_stalled_s"] >= 2 * stalls["p999_clean_s"]:
+        found.append(f"p99.9 with stalls {stalls['p999_stalled_s']} s, clean {stalls['p999_clean_s']} s")
     if told["oom_kills"]:
         found.append(f"{told['oom_kills']} kills by the kernel for memory")
     if told["slowest_s"] > LATEST_S:
@@ -202,6 +261,8 @@ def main() -> int:
         f"{name:24} {told[name]:>10}"
         for name in ("reads", "bad_count", "slowest_s", "corrupt", "restarts", "oom_kills")
     ]
+    for group in ("wire", "storm", "stalls"):
+        lines += [f"{group} {name:{23 - len(group)}} {count!s:>10}" for name, count in told[group].items()]
     lines += [f"peak {name:19} {value:>10}" for name, value in told["peak"].items()]
     sys.stdout.write("\n".join([*lines, *told["wrong"], "soak: " + ("FAILED" if told["wrong"] else "survived")]) + "\n")
     if asked.json:

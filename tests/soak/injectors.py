@@ -1,8 +1,10 @@
 """The injectors: each a context that harms a scene on entry and undoes, at its end, what would not pass by itself.
 
-An injector yields how many things it injected. A new one is a function and a line in INJECTORS.
+An injector yields how many things it injected, or what will have counted them at its end. A new one is a function and a line
+in INJECTORS.
 """
 
+import contextlib
 import os
 import random
 import shutil
@@ -14,16 +16,35 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from mountd import client
+from mountd.dataset.extents import FileKey
+from mountd.dataset.manifest import Manifest
 from mountd.errors import MountdError
 from tests.soak.killing import hanging_worker, killed_workers, upgraded_worker, worker_out_of_memory
 from tests.soak.scene import Scene
-from tests.support.caches import files_of
-from tests.support.http_server import Fault
-from tests.support.storms import MIB
+from tests.support import wire_faults as faults
+from tests.support.caches import files_of, opened
+from tests.support.damage_storm import held
+from tests.support.fault_proxy import Injection
+from tests.support.storms import KIB, MIB
 
-FLIPS = 20_000  # an injection: 50 of them make a million
+FLIPS = 20_000  # an injection; the storm that reads after each flip of its own is `damage_storm`
 _STALLS = 3
-_FAULTS = ("status", "truncate", "reset", "brief")  # what a store may do now and then, and a read survives
+_QUEUED = 100
+_GRANULE_BYTES = 64 * KIB
+# Those that may pass. 200 in the place of 206 is not among them: that much of a long file is refused, and not asked again.
+WIRE_FAULTS = (
+    faults.latency(0.5),
+    faults.trickle(16 * KIB, 0.02),
+    faults.stall(200),
+    faults.reset(),
+    faults.short(),
+    faults.brief(),
+    faults.wrong_range(),
+    faults.page(206, xml=True),
+    faults.refusal(500),
+    faults.refusal(429, retry_after="1"),
+    faults.refusal(503, "ServerBusy", retry_after="1"),
+)
 
 
 @contextmanager
@@ -53,6 +74,33 @@ def truncations(scene: Scene, chosen: random.Random) -> Iterator[int]:
 
 
 @contextmanager
+def damaged_queue(scene: Scene, chosen: random.Random) -> Iterator[int]:
+    """Another process of the node keeps what the mounts read, and each extent is damaged while it waits for the disk."""
+    files = [file for path in scene.world.files if (file := _key(scene, path)).size > _GRANULE_BYTES]
+    done = 0
+    with opened(scene.cache, 16 * MIB) as cache, held(cache) as gate:
+        gate.clear()
+        for _ in range(_QUEUED):
+            file = chosen.choice(files)
+            offset = chosen.randrange(file.size // _GRANULE_BYTES) * _GRANULE_BYTES
+            with (scene.world.plain / file.key).open("rb") as stream:
+                data = bytearray(os.pread(stream.fileno(), _GRANULE_BYTES, offset))
+            if cache.put(file.digest, offset, data, lambda: None):
+                data[chosen.randrange(len(data))] ^= chosen.randrange(1, 256)
+                done += 1
+        gate.set()
+        cache.drain(20)
+    yield done
+
+
+def _key(scene: Scene, path: str) -> FileKey:
+    with contextlib.closing(Manifest.open(scene.world.manifest)) as manifest:
+        entry = manifest.find(path)
+        assert entry is not None
+        return FileKey.of(manifest.sources[0], entry.inode, 0, manifest.key(entry), entry.etag, entry.size)
+
+
+@contextmanager
 def full_disk(scene: Scene, _: random.Random) -> Iterator[int]:
     """The cache's disk has no byte left."""
     ballast = scene.disk / "ballast"
@@ -73,21 +121,28 @@ def removed_cache(scene: Scene, _: random.Random) -> Iterator[int]:
 
 
 @contextmanager
-def failing_server(scene: Scene, chosen: random.Random) -> Iterator[int]:
-    """Some requests fail, in every way that may pass."""
-    faults = [Fault(chosen.choice(_FAULTS)) for _ in range(10)]
-    scene.world.server.faults.extend(faults)
+def wire_faults(scene: Scene, _: random.Random) -> Iterator[Injection]:
+    """A third of the requests meets one of the faults that may pass."""
     try:
-        yield len(faults)
+        yield scene.proxy.inject(*WIRE_FAULTS, share=1 / 3)
     finally:
-        scene.world.server.faults.clear()
+        scene.proxy.clear()
 
 
 @contextmanager
-def stalled_server(scene: Scene, _: random.Random) -> Iterator[int]:
+def stalled_server(scene: Scene, _: random.Random) -> Iterator[Injection]:
     """Some requests get no answer at all."""
-    scene.world.server.faults.extend([Fault("stall")] * _STALLS)
-    yield _STALLS
+    try:
+        yield scene.proxy.inject(faults.stall(), times=_STALLS)
+    finally:
+        scene.proxy.clear()
+
+
+@contextmanager
+def refused_connections(scene: Scene, _: random.Random) -> Iterator[int]:
+    """Every connection is refused, and those that there are break off."""
+    with scene.proxy.refusing():
+        yield 1
 
 
 @contextmanager
@@ -121,15 +176,17 @@ def memory_pressure(scene: Scene, _: random.Random) -> Iterator[int]:
     yield scene.group.squeeze()
 
 
-Injector = Callable[[Scene, random.Random], AbstractContextManager[int]]
+Injector = Callable[[Scene, random.Random], AbstractContextManager[int | Injection]]
 INJECTORS: dict[str, Injector] = {
     each.__name__.replace("_", " "): each
     for each in (
         flips,
         truncations,
+        damaged_queue,
         full_disk,
         removed_cache,
-        failing_server,
+        wire_faults,
+        refused_connections,
         cache_commands,
         plan_and_warm,
         memory_pressure,

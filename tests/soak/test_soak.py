@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.soak.__main__ import LATEST_S, ROOT, RSS_BYTES, verdicts
+from tests.soak.__main__ import LATEST_S, LEAST_FLIPS, ROOT, RSS_BYTES, verdicts
 from tests.soak.injectors import INJECTORS
+from tests.support.damage_storm import PLACES
 
 WELL: dict[str, Any] = {
     "peak": {"rss_bytes": 1, "threads": 1, "descriptors": 1},
@@ -18,6 +19,8 @@ WELL: dict[str, Any] = {
     "oom_kills": 0,
     "slowest_s": 1,
     "reads": 1,
+    "storm": {"wrong": []},
+    "stalls": {},
 }
 
 
@@ -29,9 +32,10 @@ def test_mounts_survive_every_injector(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     told = json.loads(report.read_text())
     idle = [name for name in INJECTORS if not told["injected"][name]]
-    assert set(idle) <= {"worker out of memory", "flips", "truncations"} | (
+    assert set(idle) <= {"worker out of memory", "flips", "truncations", "wire faults", "stalled server"} | (
         set() if told["cgroup"] else {"memory pressure"}
     )
+    assert min(told["storm"][place] for place in PLACES) > LEAST_FLIPS // 4
     assert told["restarts"] >= told["injected"]["hanging worker"] + told["injected"]["upgraded worker"]
 
 
@@ -43,6 +47,8 @@ def test_mounts_survive_every_injector(tmp_path: Path) -> None:
         {"oom_kills": 1},
         {"slowest_s": LATEST_S + 1},
         {"reads": 0},
+        {"storm": {"wrong": ["3/4: wrong bytes"]}},
+        {"stalls": {"p999_clean_s": 0.1, "p999_stalled_s": 0.2}},
         {"peak": {"rss_bytes": RSS_BYTES + 1, "threads": 1, "descriptors": 1}},
     ],
 )

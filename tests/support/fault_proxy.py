@@ -23,7 +23,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 from tests.support.wire_faults import Answer, Fault
 
@@ -51,7 +51,15 @@ class Request:
     @property
     def reads(self) -> bool:
         """Whether it asks for the bytes of an object."""
-        return self.method == "GET" and "comp=" not in self.query
+        return self.method == "GET" and "comp=" not in self.query and "resource=" not in self.query
+
+    @property
+    def listed(self) -> str | None:
+        """What a listing is about: a prefix in a container, or a directory in a file system."""
+        asked = parse_qs(self.query)
+        if asked.get("comp") == ["list"]:
+            return asked.get("prefix", [""])[0]
+        return asked.get("directory", [""])[0] if asked.get("resource") == ["filesystem"] else None
 
 
 When = Callable[[Request], bool]

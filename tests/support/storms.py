@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,17 +89,19 @@ class Served:
 
 
 @contextmanager
-def served(plain: Path, manifest: Path) -> Iterator[Served]:
-    """Serve the folder `plain` for the length of a `with` block."""
+def served(
+    plain: Path, manifest: Path, front: Callable[[str], AbstractContextManager[str]] = nullcontext
+) -> Iterator[Served]:
+    """Serve the folder `plain` for the length of a `with` block; `front` puts something before the server's endpoint."""
     found = sorted(path.relative_to(plain) for path in plain.rglob("*"))
-    with HttpServer.start() as server:
+    with HttpServer.start() as server, front(server.endpoint) as endpoint:
         frozen = []
         for path in map(str, found):
             told, is_directory = (plain / path).stat(), (plain / path).is_dir()
             frozen.append(FrozenFile(path, 0 if is_directory else told.st_size, "1", told.st_mtime_ns, is_directory))
             if not is_directory:
                 server.put(f"/tree/{path}", FileBody(plain / path), etag='"1"')
-        write_manifest(manifest, [f"{server.endpoint}/tree/"], frozen)
+        write_manifest(manifest, [f"{endpoint}/tree/"], frozen)
         yield Served(server, plain, manifest, tuple(each.path for each in frozen if not each.is_directory))
 
 

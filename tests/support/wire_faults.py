@@ -57,7 +57,8 @@ def trickle(piece_bytes: int = 1, pause_s: float = 0.1) -> Fault:
 
 def stall(after_bytes: int = -1) -> Fault:
     """The answer stops after so many bytes of the body (-1: before its head), and the connection stays open."""
-    return Fault("stall", lambda answer: replace(answer, sent_bytes=after_bytes, ending="stall"))
+    name = "stall" if after_bytes < 0 else "stalled body"
+    return Fault(name, lambda answer: replace(answer, sent_bytes=after_bytes, ending="stall"))
 
 
 def reset() -> Fault:
@@ -116,6 +117,15 @@ def flip() -> Fault:
     return Fault("flip", change)
 
 
+def without_md5() -> Fault:
+    """The answer has lost its Content-MD5."""
+
+    def change(answer: Answer) -> Answer:
+        return replace(answer, headers={name: told for name, told in answer.headers.items() if name != "content-md5"})
+
+    return Fault("without MD5", change)
+
+
 def page(status: int = HTTPStatus.OK, *, xml: bool = False, headers: bool = False) -> Fault:
     """An error page with a status of success; with `headers` under those of the data, its length alone is its own."""
     body = _xml("InternalError") if xml else HTML
@@ -125,7 +135,8 @@ def page(status: int = HTTPStatus.OK, *, xml: bool = False, headers: bool = Fals
         kept = answer.headers if headers else {}
         return Answer(status, kept | {"content-type": kind}, body)
 
-    return Fault(f"{'xml' if xml else 'html'} page {status}", change, asks="it" if headers else "nothing")
+    name = f"{'xml' if xml else 'html'} page {status}" + " under right headers" * headers
+    return Fault(name, change, asks="it" if headers else "nothing")
 
 
 def refusal(status: int, code: str = "", *, retry_after: str = "") -> Fault:
@@ -137,7 +148,7 @@ def refusal(status: int, code: str = "", *, retry_after: str = "") -> Fault:
         answer = answer.with_headers(x_ms_error_code=code) if code else answer
         return answer.with_headers(retry_after=retry_after) if retry_after else answer
 
-    return Fault(f"HTTP {status}", change, asks="nothing")
+    return Fault(f"HTTP {status}" + f" for {retry_after} s" * bool(retry_after), change, asks="nothing")
 
 
 def expired_token() -> Fault:

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from mountd.cache import segments as segments_module
+from mountd.cache.checksums import GRANULE_BYTES
 from mountd.cache.disk import DiskCache
 from mountd.cache.index import Extent, Index
-from mountd.cache.segments import GRANULE_BYTES, LONGEST_BYTES, head_bytes
+from mountd.cache.segments import LONGEST_BYTES, head_bytes
 from mountd.errors import BadInputError
 from tests.support.caches import (
     LIMIT_BYTES,

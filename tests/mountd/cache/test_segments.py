@@ -13,7 +13,7 @@ SIZES = st.sampled_from([1, 5000, 70_000, 400_000, 600_000, MIB + 1])
 
 
 def record(name: str, size: int, offset: int = 0) -> Record:
-    return Record(file_id(name), offset, memoryview(data_of(name, offset, size)))
+    return Record.of(file_id(name), offset, data_of(name, offset, size), None)
 
 
 @settings(max_examples=40, deadline=None)

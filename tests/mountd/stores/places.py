@@ -14,7 +14,10 @@ from mountd.stores import registry
 from mountd.stores.base import Lister, ObjectInfo, RangeReader, Writer
 from mountd.stores.credentials import Credential
 from mountd.stores.memory import MemoryStore
+from tests.support import datalake_server
 from tests.support.azurite import KEY, Azurite
+from tests.support.datalake_server import DataLakeServer
+from tests.support.fileshare_server import FileShares
 from tests.support.http_server import HttpServer
 
 
@@ -26,6 +29,7 @@ class Place:
     credential: Credential | None = None
     lists: bool = True
     odd_names: tuple[str, ...] = ()
+    refused_names: tuple[str, ...] = ()
     _reader: RangeReader | None = field(default=None, repr=False)
 
     def put(self, key: str, data: bytes) -> None:
@@ -43,6 +47,10 @@ class Place:
 
     def writer(self) -> Writer:
         return registry.open_writer(self.url, self.credential, deadline_s=20)
+
+    def keys(self, prefix: str = "") -> set[str]:
+        """The keys of all files; some stores list their folders too."""
+        return {info.key for info in self.lister().list(prefix) if not info.is_directory}
 
     def info(self, key: str) -> ObjectInfo:
         return next(info for info in self.lister().list(key) if info.key == key)
@@ -82,6 +90,26 @@ class _Azurite(Place):
 
     def remove(self, key: str) -> None:
         self.server.remove(self.container, "pre fix/" + key)
+
+
+class _DataLake(Place):
+    server: DataLakeServer
+
+    def put(self, key: str, data: bytes) -> None:
+        self.server.put("lake", "dä ta%41/" + key, data)
+
+    def remove(self, key: str) -> None:
+        self.server.remove("lake", "dä ta%41/" + key)
+
+
+class _Share(Place):
+    server: FileShares
+
+    def put(self, key: str, data: bytes) -> None:
+        self.server.put("share-1", "Pre fix/" + key, data)
+
+    def remove(self, key: str) -> None:
+        self.server.remove("share-1", "Pre fix/" + key)
 
 
 class _Https(Place):
@@ -129,6 +157,18 @@ def _azurite(request: pytest.FixtureRequest) -> Iterator[Place]:
 
 
 @contextmanager
+def _datalake(request: pytest.FixtureRequest) -> Iterator[Place]:
+    del request
+    with DataLakeServer.start() as server:
+        server.make("lake")
+        place = _DataLake(
+            server.url("lake", quote("dä ta%41/")), Credential("key", datalake_server.KEY), odd_names=("tab\tx",)
+        )
+        place.server = server
+        yield place
+
+
+@contextmanager
 def _https(request: pytest.FixtureRequest) -> Iterator[Place]:
     del request
     with HttpServer.start() as server:
@@ -137,4 +177,26 @@ def _https(request: pytest.FixtureRequest) -> Iterator[Place]:
         yield place
 
 
-PLACES = {"local": _local, "memory": _memory, "azurite": _azurite, "https": _https}
+@contextmanager
+def _share(request: pytest.FixtureRequest) -> Iterator[Place]:
+    del request
+    with FileShares.start() as server:
+        server.make_share("share-1")
+        place = _Share(
+            server.url("share-1", "Pre fix/"),
+            Credential("key", KEY),
+            odd_names=("dot./x", "two..", "&lt;", "nbsp\xa0", "\ufffe"),
+            refused_names=("q?x=1", "'\"", "a&b;c,d:e@f$g!"),
+        )
+        place.server = server
+        yield place
+
+
+PLACES = {
+    "local": _local,
+    "memory": _memory,
+    "azurite": _azurite,
+    "datalake": _datalake,
+    "share": _share,
+    "https": _https,
+}

@@ -58,7 +58,7 @@ def test_listing_tells_md5_and_directories(azurite: Azurite, container: str) -> 
 def test_large_files_go_in_blocks(
     azurite: Azurite, container: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    monkeypatch.setattr(azure_blob, "_BLOCK_BYTES", 1024)
+    monkeypatch.setattr(azure_blob, "PIECE_BYTES", 1024)
     source = tmp_path / "source"
     source.write_bytes(content("s", 0, size))
     store = open_store(azurite, container)
@@ -71,9 +71,9 @@ def test_large_files_go_in_blocks(
 
 
 def test_blocks_grow_so_that_any_size_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(azure_blob, "_BLOCK_BYTES", 10)
+    monkeypatch.setattr(azure_blob, "PIECE_BYTES", 10)
     monkeypatch.setattr(azure_blob, "_MOST_BLOCKS", 7)
-    pieces = list(azure_blob._blocks(BytesIO(bytes(500)), 500))
+    pieces = list(azure_blob.pieces(BytesIO(bytes(500)), 500))
     assert len(pieces) <= 7
     assert sum(map(len, pieces)) == 500
 
@@ -85,13 +85,13 @@ class _Growing(BytesIO):
 @pytest.mark.parametrize("actual", [0, 9, 11, 100])
 def test_a_file_that_changes_its_length_is_not_stored(actual: int) -> None:
     with pytest.raises(CorruptDataError, match="growing"):
-        list(azure_blob._blocks(_Growing(bytes(actual)), 10))
+        list(azure_blob.pieces(_Growing(bytes(actual)), 10))
 
 
 def test_nothing_is_visible_before_the_commit(
     azurite: Azurite, container: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(azure_blob, "_BLOCK_BYTES", 100)
+    monkeypatch.setattr(azure_blob, "PIECE_BYTES", 100)
     source = tmp_path / "source"
     source.write_bytes(bytes(1000))
     store = open_store(azurite, container)

@@ -26,7 +26,9 @@ from mountd.stores.credentials import Credential
 from mountd.stores.parts import gather
 from mountd.stores.source import parse_source
 from tests.support.azurite import ACCOUNT, KEY, Azurite
+from tests.support.fault_proxy import FaultProxy
 from tests.support.listing_server import Blob, ListingServer
+from tests.support.wire_faults import Fault, brief, page, short
 
 ODD = (
     *(
@@ -271,6 +273,7 @@ def page_of(*names: str, marker: str = "", size: str = "1", head: str = HEAD) ->
         ([page_of("a", size="-1")], "size '-1'"),
         ([page_of("a", size="many")], "size 'many'"),
         ([page_of("a", size="9" * 30)], "size '999"),
+        ([page_of("a").replace("<Etag>e</Etag>", "<Etag></Etag>")], "without an ETag"),
         ([page_of("")], "without a name"),
         ([page_of("a").replace("Thu, 01 Jan", "Once")], "time 'Once"),
         ([page_of("a").replace("<Etag>", "<Content-MD5>AAAA</Content-MD5><Etag>")], "MD5 'AAAA'"),
@@ -363,3 +366,13 @@ def test_the_query_holds_no_more_than_was_asked(fresh: ListingServer) -> None:
     asked = parse_qs(urlsplit(fresh.requests[0]).query)
     assert asked["prefix"] == ["a b+%/"]
     assert "marker" not in asked
+
+
+@pytest.mark.azurite
+@pytest.mark.parametrize("fault", [brief(), short(), page(), page(xml=True)], ids=lambda fault: fault.name)
+def test_a_page_that_is_spoilt_on_the_wire_is_asked_for_again(azurite: Azurite, odd: str, fault: Fault) -> None:
+    with FaultProxy.start(azurite.endpoint) as proxy:
+        proxy.inject(fault, when=lambda _: True, times=1)
+        found = listed(store_of(f"{proxy.endpoint}/{ACCOUNT}/{odd}/", Credential("key", KEY)))
+        assert found.keys() == set(ODD)
+        assert proxy.report[fault.name] == 1

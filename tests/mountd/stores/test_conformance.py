@@ -3,6 +3,7 @@
 import pickle
 import traceback
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,11 +82,12 @@ def test_listing_is_recursive_and_keeps_to_the_prefix(writable: Place) -> None:
     place = writable
     for key in ("a", "b/c", "b/d/e", "b-", "bc/x"):
         place.put(key, key.encode())
-    assert {info.key for info in place.lister().list()} == {"a", "b/c", "b/d/e", "b-", "bc/x"}
-    assert {info.key for info in place.lister().list("b")} == {"b/c", "b/d/e", "b-", "bc/x"}
-    assert {info.key for info in place.lister().list("b/")} == {"b/c", "b/d/e"}
-    assert {info.key for info in place.lister().list("b/d")} == {"b/d/e"}
+    assert place.keys() == {"a", "b/c", "b/d/e", "b-", "bc/x"}
+    assert place.keys("b") == {"b/c", "b/d/e", "b-", "bc/x"}
+    assert place.keys("b/") == {"b/c", "b/d/e"}
+    assert place.keys("b/d") == {"b/d/e"}
     assert list(place.lister().list("nothing/here")) == []
+    assert list(place.lister().list("a/")) == []  # a file has nothing below it
 
 
 def test_changed_object_is_an_error_and_never_mixed_bytes(place: Place) -> None:
@@ -112,14 +114,14 @@ def test_missing_key_without_a_pin_is_not_found(place: Place) -> None:
 
 
 def test_odd_names_are_read_right(place: Place) -> None:
-    names = [*ODD_NAMES, *place.odd_names]
+    names = [name for name in (*ODD_NAMES, *place.odd_names) if name not in place.refused_names]
     for name in names:
         place.put(name, b"<" + name.encode("utf-8", "surrogateescape") + b">")
     for name in names:
         expected = b"<" + name.encode("utf-8", "surrogateescape") + b">"
         assert place.read(name, 0, len(expected)) == expected
     if place.lists:
-        assert {info.key for info in place.lister().list()} == set(names)
+        assert place.keys() == set(names)
 
 
 def test_errors_are_one_line(place: Place) -> None:
@@ -147,7 +149,7 @@ def test_write_is_verified_and_readable(writable: Place, tmp_path: Path, from_fi
     source.write_bytes(data)
     info = writable.writer().write("out/put", source if from_file else data)
     assert (info.key, info.size) == ("out/put", size)
-    assert writable.info("out/put") == info
+    assert writable.info("out/put") in {info, replace(info, md5=None)}  # a file share's listing tells no MD5
     assert writable.read("out/put", 0, size, info.etag) == data
 
 

@@ -187,6 +187,19 @@ def test_a_server_that_ignores_ranges_gives_right_bytes_within_a_bound(
         web(server).read("x", 50_000, 1, "1")
 
 
+def test_a_page_in_the_place_of_a_far_range_is_no_server_that_ignores_ranges(
+    server: HttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objects, "_WHOLE_LIMIT_BYTES", 50_000)
+    server.put("/x", DATA, etag='"1"')
+    for times in (1, 2):
+        server.faults.extend([Fault("page")] * times)
+        assert bytes(web(server).read("x", 60_000, 5, "1")) == DATA[60_000:60_005]
+    server.faults.extend([Fault("page")] * 1000)
+    with pytest.raises(StoreUnreachableError, match="without the ETag"):
+        web(server, deadline_s=0.5).read("x", 60_000, 5, "1")
+
+
 def test_web_errors(server: HttpServer) -> None:
     server.put("/x", DATA, etag='"1"')
     server.refused.add("/x")

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from mountd.errors import BadInputError, MountdError
 from mountd.stores import registry
 from mountd.stores.registry import Source, file_url, local_path, parse_source
+from mountd.stores.source import as_blobs
 
 AZURITE = "http://127.0.0.1:10000/devstoreaccount1"
 
@@ -81,6 +83,48 @@ def test_blob_urls(text: str, store_url: str, prefix: str, account: str, contain
     assert source.open_ended is (not text.endswith("/") and bool(prefix))
 
 
+LAKE = "abfss://lake@acct.dfs.core.windows.net/"
+
+
+@pytest.mark.parametrize(
+    ("text", "base_url", "endpoint", "account"),
+    [
+        (LAKE, LAKE, "https://acct.dfs.core.windows.net", "acct"),
+        ("abfs://lake@ACCT.dfs.core.windows.net", LAKE, "https://acct.dfs.core.windows.net", "acct"),
+        ("https://acct.dfs.core.windows.net:443/lake", LAKE, "https://acct.dfs.core.windows.net", "acct"),
+        (
+            "https://acct.dfs.core.windows.net/lake//a%20b/c",
+            LAKE + "a%20b/c/",
+            "https://acct.dfs.core.windows.net",
+            "acct",
+        ),
+        (
+            "abfss://lake@acct.z12.dfs.storage.azure.net/a/",
+            "abfss://lake@acct.z12.dfs.storage.azure.net/a/",
+            "https://acct.z12.dfs.storage.azure.net",
+            "acct",
+        ),
+        (
+            "abfs://lake@127.0.0.1:10000/acct/a/",
+            "abfs://lake@127.0.0.1:10000/acct/a/",
+            "http://127.0.0.1:10000/acct",
+            "acct",
+        ),
+        ("abfss://lake@[::1]:443/acct/", "abfss://lake@[::1]/acct/", "https://[::1]/acct", "acct"),
+        ("abfs://lake@emulator:80/acct", "abfs://lake@emulator:80/acct/", "http://emulator:80/acct", "acct"),
+    ],
+)
+def test_data_lake_urls(text: str, base_url: str, endpoint: str, account: str) -> None:
+    source = parse_source(text)
+    assert (source.kind, source.base_url, source.endpoint) == ("datalake", base_url, endpoint)
+    assert (source.account, source.container) == (account, "lake")
+    assert source.open_ended is (bool(source.prefix) and not text.endswith("/"))
+    assert parse_source(source.base_url) == dataclasses.replace(source, open_ended=False)
+    blobs = as_blobs(source)
+    assert (blobs.kind, blobs.base_url) == ("blob", base_url)
+    assert blobs.endpoint == endpoint.replace(".dfs.", ".blob.")
+
+
 @pytest.mark.parametrize(
     ("text", "store_url", "file"),
     [
@@ -127,9 +171,15 @@ def test_file_urls(text: str, store_url: str) -> None:
         ("https://acct.blob.core.windows.net/Not_A_Container/x", "names no container"),
         ("http://acct.blob.core.windows.net/cont/", "use https"),
         ("http://example.org/file.csv", "use https"),
-        ("https://acct.dfs.core.windows.net/fs/", "later version"),
-        ("https://acct.file.core.windows.net/share/", "later version"),
-        ("abfss://fs@acct.dfs.core.windows.net/x/", "later version"),
+        ("https://acct.dfs.core.windows.net", "names no file system"),
+        ("https://acct.dfs.core.windows.net/fs/", "3 to 63"),
+        ("http://acct.dfs.core.windows.net/lake/", "use https"),
+        ("https://acct.file.core.windows.net/", "names no share"),
+        ("abfss://acct.dfs.core.windows.net/x/", "names no file system"),
+        ("abfss://lake@acct.blob.core.windows.net/x/", "write abfss://FILESYSTEM@ACCOUNT.dfs"),
+        ("abfs://lake@127.0.0.1:10000/", "abfs://FILESYSTEM@HOST:PORT/ACCOUNT/"),
+        ("abfs://lake@example.org/acct/", "write abfss"),
+        ("abfss://lake@acct.dfs.core.windows.net/a/../b/", "segment"),
         ("wasbs://acct.blob.core.windows.net/x", "CONTAINER@ACCOUNT"),
         ("https://host/x?y=z", "not supported"),
         ("https://host:99999/x", "port"),
@@ -176,7 +226,14 @@ def test_the_canonical_url_of_a_blob_prefix_is_a_fixed_point(prefix: str) -> Non
     assert (again.base_url, again.prefix) == (source.base_url, source.prefix)
 
 
-@given(st.text(max_size=60) | st.builds("https://{}".format, st.text(max_size=40)))
+@given(
+    st.text(max_size=60)
+    | st.builds("https://{}".format, st.text(max_size=40))
+    | st.builds(
+        "abfs://lake@{}/acct{}".format, st.sampled_from(["localhost", "host:81", "::1", ""]), st.text(max_size=40)
+    )
+    | st.builds("https://acct.dfs.core.windows.net/{}".format, st.text(max_size=40))
+)
 def test_any_text_is_a_source_or_an_error_of_ours(text: str) -> None:
     try:
         source = parse_source(text)
@@ -194,6 +251,15 @@ def test_a_web_server_cannot_be_written_to() -> None:
 def test_a_base_url_ends_in_a_slash() -> None:
     with pytest.raises(BadInputError, match="ends in '/'"):
         registry.open_reader("https://host/file", None)
+
+
+def test_no_reader_of_a_data_lake_imports_its_sdk() -> None:
+    code = (
+        "import sys, mountd.stores.registry as r\n"
+        f"assert r.open_reader({LAKE!r}, None).url == {LAKE!r}\n"
+        "assert 'azure.storage.filedatalake' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
 
 
 def test_no_sdk_is_imported_before_it_is_asked_for() -> None:

@@ -176,6 +176,44 @@ class TestDataset:
         with pytest.raises(UserErrorException, match="did you mean 'wd'"):
             Dataset.get_by_name(workspace, "wdd")
 
+    def test_tags_and_description_change_in_place_and_are_read_by_others(
+        self, workspace: Workspace, data: Datastore
+    ) -> None:
+        made = Dataset.File.from_files((data, "wd")).register(workspace, "d", tags={"a": "1"})
+        assert made.add_tags({"b": "2", "a": "1"}) is made
+        with pytest.raises(UserErrorException, match=r"the tag 'a' is '1' already; remove_tags\(\['a'\]\)"):
+            made.add_tags({"c": "3", "a": "2"})
+        found = Dataset.get_by_name(workspace, "d")
+        assert found.tags == made.tags == {"a": "1", "b": "2"}
+        found.remove_tags(["a", "nothing"]).update(description="of two files")
+        assert (found.tags, found.description) == ({"b": "2"}, "of two files")
+        assert found.update(tags={"x": "y"}).tags == {"x": "y"}
+        assert Dataset.get_by_id(workspace, str(made.id)).tags == {"x": "y"}
+        found.tags["z"] = "a copy"
+        assert found.tags == {"x": "y"}
+
+    def test_what_has_no_name_cannot_be_tagged_or_unregistered(self, data: Datastore) -> None:
+        unnamed = Dataset.File.from_files((data, "wd"))
+        for call in (
+            unnamed.unregister_all_versions,
+            lambda: unnamed.add_tags({"a": "1"}),
+            lambda: unnamed.update("x"),
+        ):
+            with pytest.raises(UserErrorException, match=r"no name in a workspace; register\(\)"):
+                call()
+
+    def test_unregister_all_versions_takes_the_name_and_leaves_the_files(
+        self, workspace: Workspace, data: Datastore
+    ) -> None:
+        first = Dataset.File.from_files((data, "wd")).register(workspace, "d")
+        second = Dataset.File.from_files((data, "one.bin")).register(workspace, "d", create_new_version=True)
+        first.unregister_all_versions()
+        assert (first.name, first.version, dict(Dataset.get_all(workspace))) == (None, None, {})
+        with pytest.raises(UserErrorException, match="'d' version 2 was unregistered"):
+            Dataset.get_by_name(workspace, "d")
+        assert Dataset.get_by_id(workspace, str(second.id)).to_path() == ["/one.bin"]
+        assert first.to_path() == ["/a.bin", "/sub/b.bin"]
+
     def test_a_job_can_refer_to_a_dataset_without_a_name(self, workspace: Workspace, data: Datastore) -> None:
         dataset = Dataset.File.from_files((data, "wd"))
         record = dataset.saved_in(workspace.folder)

@@ -106,6 +106,35 @@ def test_paths_may_be_folders_files_urls_and_patterns(ready: Shell) -> None:
     assert any(line.startswith("one ") and line.rstrip().endswith("all of it") for line in table)
 
 
+def test_names_and_tags_change_and_the_list_goes_by_them(ready: Shell) -> None:
+    def listed(*filters: str) -> list[str]:
+        return [
+            f"{row['name']}@{row['version']}" for row in json.loads(ready.ok("dataset", "list", "--json", *filters))
+        ]
+
+    ready.ok("dataset", "register", "wd", "data/wd", "--tag", "kind=train")
+    ready.ok("dataset", "register", "one", "data/one.bin")
+    make_tree(ready.folder, {"files/wd/c.bin": 9})
+    ready.ok("dataset", "register", "wd", "data/wd", "--new-version")
+    said = ready.ok("dataset", "tag", "wd", "kind=test", "by=me", "--description", "three files")
+    assert json.loads(ready.ok("dataset", "tag", "wd", "--remove", "by", "--json"))["tags"] == {"kind": "test"}
+    assert said.splitlines()[2:] == ["description  three files", 'tags         {"kind": "test", "by": "me"}']
+    assert listed() == ["one@1", "wd@2"]
+    assert listed("--all-versions") == ["one@1", "wd@1", "wd@2"]
+    assert listed("--name", "w*", "--tag", "kind") == ["wd@2"]
+    assert listed("--tag", "kind=train") == []
+    assert listed("--tag", "kind=train", "--all-versions") == ["wd@1"]
+    assert ready.ok("dataset", "rename", "wd", "both") == "wd is both now: 2 versions\n"
+    assert "dataset 'wd' version 1 is 'both@1' now" in ready.fails(4, "dataset", "show", "wd@1")
+    assert "formerly     wd@2\n" in ready.ok("dataset", "show", "both")
+    unnamed = json.loads(ready.ok("dataset", "show", "both@1", "--json"))["id"]
+    assert ready.ok("dataset", "unregister", "both@1") == ("both@1 is unregistered: 1 version; the data is untouched\n")
+    assert listed("--all-versions") == ["both@2", "one@1"]
+    assert "2 files" in ready.ok("dataset", "download", unnamed, "got")  # its id is for ever
+    ready.ok("dataset", "unregister", "both")
+    assert "unregistered; its id" in ready.fails(4, "dataset", "show", "both")
+
+
 @pytest.mark.parametrize(
     ("exit_code", "arguments", "said"),
     [
@@ -118,6 +147,17 @@ def test_paths_may_be_folders_files_urls_and_patterns(ready: Shell) -> None:
         (3, ["dataset", "register", "x", "data/w?"], "only '*'"),
         (3, ["dataset", "register", "a:b", "data/wd"], "no name for a dataset"),
         (3, ["dataset", "register", "x", "data/wd", "--tag", "k"], "write KEY=VALUE"),
+        (3, ["dataset", "register", "x", "data/nowhere", "--description", "\udcff"], "the description holds bytes"),
+        (4, ["dataset", "show", "\udcff"], "no name for a dataset"),
+        (3, ["dataset", "tag", "wd"], "nothing to change; write KEY=VALUE"),
+        (3, ["dataset", "tag", "wd", "k"], "write KEY=VALUE"),
+        (3, ["dataset", "tag", "wd", "k=v", "--remove", "x"], "wd has no tag 'x'; it has: none"),
+        (4, ["dataset", "tag", "nothing", "k=v"], "no dataset 'nothing'"),
+        (4, ["dataset", "rename", "nothing", "x"], "no dataset 'nothing'"),
+        (3, ["dataset", "rename", "wd", "a@1"], "no name for a dataset"),
+        (4, ["dataset", "unregister", "nothing"], "no dataset 'nothing'"),
+        (4, ["dataset", "unregister", "wd@7"], "'wd' has no version 7; its latest is 1"),
+        (3, ["dataset", "unregister", "wd@"], "'' is no version"),
         (4, ["datastore", "show", "nowhere"], "no datastore 'nowhere'"),
         (4, ["datastore", "remove", "nowhere"], "only: data, workspaceblobstore"),
         (3, ["datastore", "add", "data", "files"], "--overwrite"),

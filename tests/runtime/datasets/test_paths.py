@@ -65,7 +65,7 @@ def test_a_sas_is_refused_with_the_remedy_and_not_repeated() -> None:
         ("https://host.example/a/*.csv", "no listing"),
         ("https://host.example/a/", "no listing"),
         ("ftp://host.example/a", "no scheme that Moorage knows"),
-        ("abfss://fs@account1.dfs.core.windows.net/a", "later version"),
+        ("abfss://account1.dfs.core.windows.net/a", "names no file system"),
     ],
 )
 def test_a_url_that_nobody_can_freeze_is_refused(text: str, said: str) -> None:

@@ -1,25 +1,13 @@
 """The catalog: versions count without a gap, and rows are whole or absent."""
 
-import sqlite3
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
 import pytest
 
 from runtime.catalog import check_name, open_catalog
 from runtime.errors import AlreadyRegisteredError, UnknownNameError, UserErrorException
-from runtime.workspace import WorkspaceFolder, init
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> WorkspaceFolder:
-    return init(tmp_path / ".moorage")
-
-
-def digest(number: int) -> str:
-    return f"{number:064x}"
+from runtime.workspace import WorkspaceFolder
+from tests.runtime.catalog.catalogs import digest
 
 
 def test_a_registered_version_reads_back_by_name_and_id(workspace: WorkspaceFolder) -> None:
@@ -66,8 +54,16 @@ def test_unknown_names_versions_and_ids_say_what_there_is(workspace: WorkspaceFo
             catalog.get("digits", 7)
         with pytest.raises(UnknownNameError, match="no dataset with the id"):
             catalog.get_by_id("nothing")
-        with pytest.raises(UserErrorException, match="'two' is no version"):
-            catalog.get("digits", "two")
+        for version in ("two", "", -1, 10**20, "99999999999"):
+            with pytest.raises(UserErrorException, match=f"{version!r} is no version"):
+                catalog.get("digits", version)
+        for name in ("\udcff", "a\0b", "a:b", "x" * 300):
+            for ask in (catalog.get, catalog.unregister, lambda name: catalog.rename(name, "x")):
+                with pytest.raises(UnknownNameError, match="is no name for a dataset"):
+                    ask(name)
+            assert list(catalog.list(run_id=name)) == []
+        with pytest.raises(UnknownNameError, match="no dataset with the id"):
+            catalog.get_by_id("\udcff")
 
 
 def test_an_unnamed_dataset_is_saved_once_and_listed_never(workspace: WorkspaceFolder) -> None:
@@ -109,63 +105,35 @@ def test_two_threads_that_register_at_once_get_different_versions(workspace: Wor
     assert sorted(versions) == list(range(1, 9))
 
 
-_REGISTER = """
-import sys
-from pathlib import Path
-from runtime.catalog import open_catalog
-from runtime.workspace import WorkspaceFolder
-print("ready", flush=True)
-sys.stdin.readline()
-for number in range(10):
-    with open_catalog(WorkspaceFolder(Path(sys.argv[1]))) as catalog:
-        print(catalog.register("digits", "{}", f"{sys.argv[2]}{number}", 1, 1, create_new_version=True).version)
-"""
+@pytest.mark.parametrize("text", ["a\0b", "\udcff", "x" * 70_000])
+def test_a_text_that_no_database_could_keep_is_refused_before_anything_is_written(
+    workspace: WorkspaceFolder, text: str
+) -> None:
+    with open_catalog(workspace) as catalog:
+        with pytest.raises(UserErrorException, match="the description"):
+            catalog.register("digits", "{}", digest(1), 1, 1, text)
+        if "\0" not in text:
+            with pytest.raises(UserErrorException, match="tag"):
+                catalog.register("digits", "{}", digest(1), 1, 1, tags={"k": text})
+        assert list(catalog.list()) == []
 
 
-def test_processes_that_register_at_once_get_different_versions(workspace: WorkspaceFolder) -> None:
-    others = [
-        subprocess.Popen(
-            [sys.executable, "-c", _REGISTER, str(workspace.path), name],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for name in ("a", "b", "c")
-    ]
-    for other in others:  # all have imported what they need; the database does not exist yet
-        assert other.stdout is not None
-        assert other.stdout.readline() == "ready\n"
-    for other in others:
-        assert other.stdin is not None
-        other.stdin.write("go\n")
-        other.stdin.flush()
-    versions = [int(line) for other in others for line in other.communicate(timeout=60)[0].split()]
-    assert [other.returncode for other in others] == [0, 0, 0]
-    assert sorted(versions) == list(range(1, 31))
+def test_the_list_goes_through_every_filter(workspace: WorkspaceFolder) -> None:
+    with open_catalog(workspace) as catalog:
+        catalog.register("train-a", "{}", digest(1), 1, 1, tags={"kind": "train", "old": ""})
+        catalog.register("train-a", "{}", digest(2), 1, 1, tags={"kind": "train"}, create_new_version=True)
+        catalog.register("test-a", "{}", digest(3), 1, 1, tags={"kind": "test"})
+        catalog.save("{}", digest(4), 1, 1)
 
+        def listed(*arguments: object, all_versions: bool = False) -> list[tuple[str, int]]:
+            return [
+                (each.name, each.version)
+                for each in catalog.list(*arguments, all_versions=all_versions)  # type: ignore[arg-type] # by place
+            ]
 
-def test_a_catalog_that_is_none_or_too_new_is_one_clear_error(workspace: WorkspaceFolder) -> None:
-    open_catalog(workspace).close()
-    with sqlite3.connect(workspace.catalog_path) as connection:
-        connection.execute("UPDATE catalog_format SET version = 2")
-    connection.close()
-    with pytest.raises(UserErrorException, match="format 2, not 1; install a newer Moorage"):
-        open_catalog(workspace)
-    for suffix in ("", "-wal", "-shm"):
-        Path(f"{workspace.catalog_path}{suffix}").unlink(missing_ok=True)
-    workspace.catalog_path.write_bytes(b"no database at all " * 100)
-    with pytest.raises(UserErrorException, match=r"catalog\.db cannot be used .*not a database"):
-        open_catalog(workspace)
-
-
-def test_the_catalog_of_a_team_is_where_the_workspace_says(tmp_path: Path) -> None:
-    shared = tmp_path / "shared.db"
-    one, two = (init(tmp_path / name / ".moorage", f"sqlite:///{shared}") for name in ("one", "two"))
-    with open_catalog(one) as catalog:
-        catalog.register("digits", "{}", digest(1), 1, 1)
-    with open_catalog(two) as catalog:
-        assert catalog.get("digits").version == 1
-    assert not one.catalog_path.exists()
-    bad = init(tmp_path / "bad" / ".moorage", "nosuchdatabase://host/x")
-    with pytest.raises(UserErrorException, match="cannot be used"):
-        open_catalog(bad)
+        assert listed() == [("test-a", 1), ("train-a", 2)]
+        assert listed(all_versions=True) == [("test-a", 1), ("train-a", 1), ("train-a", 2)]
+        assert listed("train-*") == [("train-a", 2)]
+        assert listed("*", {"kind": "test"}) == [("test-a", 1)]
+        assert listed("*", {"kind": None, "old": None}) == []  # the latest version has it no more
+        assert listed("*", {"kind": None, "old": ""}, all_versions=True) == [("train-a", 1)]

@@ -1,0 +1,1 @@
+"""The revisions, oldest first: `revision` and `down_revision` in each say their order."""
