@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from mountd.dataset.schema import FrozenFile, ManifestSummary
-from mountd.dataset.staging import Staging
+from mountd.dataset.staging import CAN_BE_KEPT, Staging
 from mountd.dataset.writing import disk_faults, finish, in_pieces
 from mountd.errors import AccessDeniedError, BadInputError, NotFoundError, StoreUnreachableError
 from mountd.stores import registry
@@ -67,7 +67,7 @@ def freeze(
     first = [_mark(place.number, Part(place.literal)) for place in places]
     with disk_faults(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        if resumed is not None and all(isinstance(place.lister, PartLister) for place in places):
+        if CAN_BE_KEPT and resumed is not None and all(isinstance(place.lister, PartLister) for place in places):
             wanted = json.dumps([(source.url, source.pattern, source.under) for source in sources])
             opened = Staging.kept(target, urls, wanted, first)
         else:

@@ -11,7 +11,6 @@ Invariants: a kept staging of other sources, of another boot (what a power cut l
 ago is thrown away; the target itself is never touched here.
 """
 
-import fcntl
 import os
 import shutil
 import sqlite3
@@ -26,8 +25,14 @@ from mountd.dataset import paths
 from mountd.dataset.schema import FrozenFile
 from mountd.errors import AccessDeniedError, BadInputError, HostilePathError, StoreUnreachableError
 
+try:
+    import fcntl
+except ImportError:  # not Unix
+    fcntl = None  # type: ignore[assignment]  # mypy checks for Linux
+
 SEPARATOR: Final = b"\0"
 KEPT_S: Final = 86_400.0
+CAN_BE_KEPT: Final = fcntl is not None  # without a lock two processes would mix
 _VERSION: Final = 1
 _COMMIT_S: Final = 1.0  # what a kill may cost
 _PASSING: Final = (StoreUnreachableError, AccessDeniedError, KeyboardInterrupt, SystemExit)

@@ -10,16 +10,18 @@ a size that is none) is an error and no guess; snapshots and deleted blobs are n
 from binascii import Error as Base64Error
 from binascii import a2b_base64
 from calendar import timegm
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import unquote
 from xml.etree import ElementTree as ET  # no document type gets to it, and so no entity
 
 from mountd.errors import CorruptDataError
 from mountd.stores.base import ObjectInfo, normal_etag
 from mountd.stores.retry import TransientError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _ROOT: Final = b"<EnumerationResults"
 _PROLOGUE_BYTES: Final = 256
