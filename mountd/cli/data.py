@@ -76,16 +76,25 @@ def counting(what: str, expected: int = 0) -> Iterator[Callable[[int], None] | N
         return
     from rich.console import Console
 
-    begin_s = time.monotonic()
     with Console(stderr=True).status(what) as status:
+        begin_s, first = time.monotonic(), -1
 
         def tell(files: int) -> None:
-            seconds = time.monotonic() - begin_s
-            rate = files / max(seconds, 0.001)
-            left = f", about {(expected - files) / rate:.0f} s left" if expected > files and rate else ""
-            status.update(f"{what}: {files:,} files, {rate:,.0f} a second{left}")
+            nonlocal first
+            first = files if first < 0 else first  # what was there before is no part of the rate
+            rate = (files - first) / max(time.monotonic() - begin_s, 0.1)
+            status.update(f"{what}: {counted(files, rate, expected)}")
 
         yield tell
+
+
+def counted(files: int, rate: float, expected: int) -> str:
+    """How many files there are by now, how fast they come and, if so many are expected, how long the others take."""
+    so_far = f"{files:,} files" if files >= expected else f"{files:,} of about {expected:,} files"
+    if rate < 1:
+        return so_far
+    left = f", {(expected - files) / rate:,.0f} s left" if files < expected else ""
+    return f"{so_far}, {rate:,.0f}/s{left}"
 
 
 @click.command()
@@ -102,7 +111,10 @@ def counting(what: str, expected: int = 0) -> Iterator[Callable[[int], None] | N
 )
 @credential_option
 def freeze(source: str, target: Path, *, overwrite: bool, since: Path | None, credential: Credential | None) -> None:
-    """Freeze SOURCE into the manifest FILE: paths, sizes and ETags as they are now."""
+    """Freeze SOURCE into the manifest FILE: paths, sizes and ETags as they are now.
+
+    Killed, it leaves what it has listed beside FILE; the same command goes on from there.
+    """
     from mountd.freeze import freeze_source
 
     if target.exists() and not overwrite:
@@ -110,7 +122,7 @@ def freeze(source: str, target: Path, *, overwrite: bool, since: Path | None, cr
     refuse_expired(credential)
     expected = 0 if since is None else _files_in(since, target)
     with counting("freezing", expected) as progress:
-        summary = freeze_source(source, credential, target, progress)
+        summary = freeze_source(source, credential, target, progress, resumed=_goes_on)
     if since is not None:
         from mountd.diff import compare
 
@@ -130,6 +142,10 @@ def verify(manifest: Path) -> None:
         click.echo(
             f"{manifest}: whole; {opened.file_count} files, {format_size(opened.size_bytes)}, digest {opened.digest}"
         )
+
+
+def _goes_on(files: int) -> None:
+    click.echo(f"going on where the last freeze into this file ended: {files} files are listed already", err=True)
 
 
 def _files_in(older: Path, target: Path) -> int:

@@ -154,6 +154,7 @@ def _network_reason(error: Exception) -> str:
         ("NameResolutionError", NO_HOST),
         ("Name or service not known", NO_HOST),
         ("CERTIFICATE_VERIFY_FAILED", NO_TRUST),
+        ("SSLError", "no TLS can be agreed on"),
         ("timed out", NO_ANSWER),
     )
     return next((said for sign, said in signs if sign in text), "the connection failed or broke off")

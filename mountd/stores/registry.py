@@ -158,8 +158,10 @@ def open_lister(url: str, credential: "Credential | None", *, deadline_s: float 
         from mountd.stores import web
 
         return web.HttpsLister(source, deadline_s=deadline_s)
-    from mountd.stores.renewing import RenewingLister
+    from mountd.stores.renewing import RenewingLister, RenewingPartLister
 
+    if source.kind == "blob":
+        return RenewingPartLister(_provider(credential), lambda found: _blob_store(source, found, deadline_s))
     return RenewingLister(_provider(credential), lambda found: _sdk_store(source, found, deadline_s))
 
 
@@ -193,8 +195,13 @@ def _sdk_store(
         from mountd.stores import azure_files
 
         return azure_files.AzureFilesStore(source, credential, deadline_s=deadline_s)
+    return _blob_store(source, credential, deadline_s)
+
+
+def _blob_store(source: Source, credential: "Credential | None", deadline_s: float) -> "AzureBlobStore":
     from mountd.stores import azure_blob
 
+    refuse_plain_login(credential, source.base_url, source.endpoint)
     return azure_blob.AzureBlobStore(source, credential, deadline_s=deadline_s)
 
 

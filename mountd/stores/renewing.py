@@ -20,7 +20,18 @@ from typing import Final, Generic, TypeVar
 
 from mountd.errors import AccessDeniedError, MountdError
 from mountd.stores import sas
-from mountd.stores.base import Buffer, Lister, ObjectInfo, TimedReader, Within, Writer, check_process
+from mountd.stores.base import (
+    Buffer,
+    Lister,
+    ObjectInfo,
+    Page,
+    Part,
+    PartLister,
+    TimedReader,
+    Within,
+    Writer,
+    check_process,
+)
 from mountd.stores.credentials import IDENTITIES, Credential
 from mountd.stores.origins import COMMAND_LIMIT_S, from_option
 
@@ -29,7 +40,7 @@ PAUSE_S: Final = 5.0
 _NEAR: Final = timedelta(minutes=5)  # a request that begins now should still be allowed when it is repeated
 
 T = TypeVar("T")
-Store = TypeVar("Store")
+Store_co = TypeVar("Store_co", covariant=True)
 
 
 class CredentialProvider:
@@ -102,10 +113,10 @@ class CredentialProvider:
             done.set()
 
 
-class _Renewing(Generic[Store]):
+class _Renewing(Generic[Store_co]):
     """A store as the provider's credential opens it."""
 
-    def __init__(self, provider: CredentialProvider, open_store: Callable[[Credential | None], Store]) -> None:
+    def __init__(self, provider: CredentialProvider, open_store: Callable[[Credential | None], Store_co]) -> None:
         """Open it once.
 
         Raises:
@@ -116,11 +127,11 @@ class _Renewing(Generic[Store]):
         self._opened = credential, open_store(credential)  # replaced as a pair; two threads may both do it, to no harm
 
     @property
-    def store(self) -> Store:
+    def store(self) -> Store_co:
         """The store as it was opened last."""
         return self._opened[1]
 
-    def ask(self, call: Callable[[Store], T], verb: sas.Verb) -> T:
+    def ask(self, call: Callable[[Store_co], T], verb: sas.Verb) -> T:
         """What `call` returns of the store, asked once more if the credential was refused and there is another.
 
         Raises:
@@ -138,7 +149,7 @@ class _Renewing(Generic[Store]):
         except AccessDeniedError as error:
             raise _explained(error, credential, verb) from None
 
-    def _opened_with(self, credential: Credential | None) -> Store:
+    def _opened_with(self, credential: Credential | None) -> Store_co:
         opened = self._opened
         if opened[0] != credential:
             check_process(self._process_id)  # a fork must not open one either
@@ -192,7 +203,7 @@ class RenewingLister:
     """A Lister that opens its store anew for a listing that is refused at its start, if there is another credential."""
 
     def __init__(self, provider: CredentialProvider, open_store: Callable[[Credential | None], Lister]) -> None:
-        self._renewing = _Renewing(provider, open_store)
+        self._renewing: _Renewing[Lister] = _Renewing(provider, open_store)
 
     @property
     def url(self) -> str:
@@ -205,6 +216,19 @@ class RenewingLister:
         if first is not None:
             yield first
             yield from listing
+
+
+class RenewingPartLister(RenewingLister):
+    """A PartLister; its pages go on with another credential where the last one stopped."""
+
+    def __init__(self, provider: CredentialProvider, open_store: Callable[[Credential | None], PartLister]) -> None:
+        # One store for both ways of listing.
+        self._parts: _Renewing[PartLister] = _Renewing(provider, open_store)
+        self._renewing = self._parts
+
+    def list_part(self, part: Part, idle: int) -> Page:
+        """The next page of `part`."""
+        return self._parts.ask(lambda store: store.list_part(part, idle), "list")
 
 
 class RenewingWriter:

@@ -2,15 +2,16 @@
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from queue import Queue
 
 import pytest
 
 from mountd.errors import AccessDeniedError, NotFoundError
-from mountd.stores.base import Buffer, ObjectInfo, Within
+from mountd.stores.base import Buffer, ObjectInfo, Page, Part, PartLister, Within
 from mountd.stores.credentials import Credential
-from mountd.stores.renewing import PAUSE_S, CredentialProvider, RenewingLister, RenewingReader
+from mountd.stores.renewing import PAUSE_S, CredentialProvider, RenewingLister, RenewingPartLister, RenewingReader
 from tests.support.waiting import until
 
 OLD, NEW = Credential("key", "b2xk", "file:/key"), Credential("key", "bmV3", "file:/key")
@@ -141,6 +142,27 @@ def test_many_threads_that_are_refused_at_once_look_once_and_all_go_on() -> None
         thread.join(20)
     assert [done.get(timeout=1) for _ in threads] == [b"x"] * 8
     assert place.looks == 1
+
+
+class PartStore(Store):
+    """Gives two pages."""
+
+    def list_part(self, part: Part, idle: int) -> Page:
+        self.read(part.prefix, 0, 1, "")
+        second = replace(part, marker="second")
+        return Page([ObjectInfo(f"page {part.marker}", idle, "", 0)], [] if part.marker else [second])
+
+
+def test_a_listing_in_parts_goes_on_from_page_to_page() -> None:
+    allowed = [OLD]
+    provider = Place(NEW).provider(OLD)
+    lister = RenewingPartLister(provider, lambda found: PartStore(found, allowed[-1]))
+    assert isinstance(lister, PartLister)
+    first = lister.list_part(Part("p"), 1)
+    allowed.append(NEW)
+    lister._parts._opened = OLD, PartStore(OLD, NEW)  # the service has changed its mind of the old one
+    (second,) = first.rest
+    assert [info.key for info in lister.list_part(second, 1).objects] == ["page second"]
 
 
 def sas_until(end: datetime, origin: str = "file:/sas") -> Credential:
