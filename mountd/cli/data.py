@@ -1,6 +1,7 @@
 """freeze, verify, diff, download: manifests and bytes without a mount."""
 
 import json
+import logging
 import os
 import sys
 import time
@@ -14,12 +15,15 @@ import click
 
 from mountd.config import Settings, load
 from mountd.errors import BadInputError, DataChangedError
-from mountd.stores.credentials import Credential, from_environment, from_option
+from mountd.stores import sas
+from mountd.stores.credentials import Credential
+from mountd.stores.origins import FORMS, from_environment, from_option
 from mountd.units import format_size
 
 if TYPE_CHECKING:
     from mountd.diff import Drift
 
+_LOG = logging.getLogger(__name__)
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
 
@@ -32,9 +36,19 @@ def credential_option(command: _Command) -> _Command:
     return click.option(
         "--credential",
         callback=_credential,
-        metavar="file:PATH|env:NAME|azure-default|anonymous",
+        metavar=FORMS,
         help="Where the credential is. Without it AZURE_STORAGE_CONNECTION_STRING, _KEY or _SAS_TOKEN.",
     )(command)
+
+
+def refuse_expired(credential: Credential | None) -> None:
+    """See that a credential can be put to use; a token that ends soon is a warning in the log.
+
+    Raises:
+        AccessDeniedError: it has expired.
+    """
+    if warning := sas.check(credential):
+        _LOG.warning("%s", warning)
 
 
 def frozen_source(source: str, credential: Credential | None, settings: Settings) -> Path:
@@ -105,6 +119,7 @@ def freeze(source: str, target: Path, *, overwrite: bool, since: Path | None, cr
 
     if target.exists() and not overwrite:
         raise BadInputError(f"{target}: is there already; choose another name, or --overwrite")
+    refuse_expired(credential)
     expected = 0 if since is None else _files_in(since, target)
     with counting("freezing", expected) as progress:
         summary = freeze_source(source, credential, target, progress, resumed=_goes_on)
@@ -160,6 +175,7 @@ def diff(manifest: Path, newer: Path | None, *, new: bool, as_json: bool, creden
 
     with Manifest.open(manifest) as opened:
         credentials = dict.fromkeys(opened.sources, credential) if credential is not None else {}
+    refuse_expired(credential)
     code = 0
     for drift in run(manifest, credentials, new=new) if newer is None else compare(manifest, newer):
         code = DataChangedError.exit_code
@@ -194,6 +210,7 @@ def download(
     from mountd.dataset.manifest import Manifest, is_manifest
     from mountd.download import download as run
 
+    refuse_expired(credential)
     given = Path(source)
     ours = is_manifest(given)
     settings = load({"verify_wire": "true"} if verify_wire else {}).settings

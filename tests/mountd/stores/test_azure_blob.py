@@ -12,7 +12,6 @@ from azure.core.exceptions import ServiceResponseError
 from azure.storage.blob import ContainerSasPermissions, generate_container_sas
 
 from mountd.errors import (
-    BadInputError,
     CorruptDataError,
     DataChangedError,
     DestinationExistsError,
@@ -187,8 +186,3 @@ def test_a_service_that_contradicts_itself_is_asked_again(status: int) -> None:
         reader = registry.open_reader(f"{server.endpoint}/acct/cont/", None, deadline_s=10)
         server.faults.append(Fault(status=status))  # and then it tells the very ETag that was asked for
         assert bytes(reader.read("x", 0, 5, "1")) == b"12345"
-
-
-def test_azure_default_names_the_missing_package() -> None:
-    with pytest.raises(BadInputError, match="pip install azure-identity"):
-        registry.open_reader("https://acct.blob.core.windows.net/cont/", Credential("azure_default"))
