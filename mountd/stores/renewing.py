@@ -219,11 +219,16 @@ class RenewingLister:
             yield from listing
 
 
-class RenewingPartLister(RenewingLister):
-    """A PartLister of blobs; here a credential may also end, and be renewed, in the middle of a listing."""
+class RenewingPartLister:
+    """A PartLister that opens its store anew also when the credential ends in the middle of a listing."""
 
     def __init__(self, provider: CredentialProvider, open_store: Callable[[Credential | None], PartLister]) -> None:
-        self._renewing: _Renewing[PartLister] = _Renewing(provider, open_store)
+        self._renewing = _Renewing(provider, open_store)
+
+    @property
+    def url(self) -> str:
+        """The base URL that the keys are relative to."""
+        return self._renewing.store.url
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Yield every object whose key starts with `prefix`."""
