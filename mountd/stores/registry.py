@@ -199,9 +199,9 @@ def _sdk_store(
 
 
 def _blob_store(source: Source, credential: "Credential | None", deadline_s: float) -> "AzureBlobStore":
+    refuse_plain_login(credential, source.base_url, source.endpoint)
     from mountd.stores import azure_blob
 
-    refuse_plain_login(credential, source.base_url, source.endpoint)
     return azure_blob.AzureBlobStore(source, credential, deadline_s=deadline_s)
 
 

@@ -34,13 +34,14 @@ from mountd.stores.base import (
 )
 from mountd.stores.credentials import IDENTITIES, Credential
 from mountd.stores.origins import COMMAND_LIMIT_S, from_option
+from mountd.stores.parts import gather
 
 _LOG = logging.getLogger(__name__)
 PAUSE_S: Final = 5.0
 _NEAR: Final = timedelta(minutes=5)  # a request that begins now should still be allowed when it is repeated
 
 T = TypeVar("T")
-Store_co = TypeVar("Store_co", covariant=True)
+Store = TypeVar("Store")
 
 
 class CredentialProvider:
@@ -113,10 +114,10 @@ class CredentialProvider:
             done.set()
 
 
-class _Renewing(Generic[Store_co]):
+class _Renewing(Generic[Store]):
     """A store as the provider's credential opens it."""
 
-    def __init__(self, provider: CredentialProvider, open_store: Callable[[Credential | None], Store_co]) -> None:
+    def __init__(self, provider: CredentialProvider, open_store: Callable[[Credential | None], Store]) -> None:
         """Open it once.
 
         Raises:
@@ -127,11 +128,11 @@ class _Renewing(Generic[Store_co]):
         self._opened = credential, open_store(credential)  # replaced as a pair; two threads may both do it, to no harm
 
     @property
-    def store(self) -> Store_co:
+    def store(self) -> Store:
         """The store as it was opened last."""
         return self._opened[1]
 
-    def ask(self, call: Callable[[Store_co], T], verb: sas.Verb) -> T:
+    def ask(self, call: Callable[[Store], T], verb: sas.Verb) -> T:
         """What `call` returns of the store, asked once more if the credential was refused and there is another.
 
         Raises:
@@ -149,7 +150,7 @@ class _Renewing(Generic[Store_co]):
         except AccessDeniedError as error:
             raise _explained(error, credential, verb) from None
 
-    def _opened_with(self, credential: Credential | None) -> Store_co:
+    def _opened_with(self, credential: Credential | None) -> Store:
         opened = self._opened
         if opened[0] != credential:
             check_process(self._process_id)  # a fork must not open one either
@@ -203,7 +204,7 @@ class RenewingLister:
     """A Lister that opens its store anew for a listing that is refused at its start, if there is another credential."""
 
     def __init__(self, provider: CredentialProvider, open_store: Callable[[Credential | None], Lister]) -> None:
-        self._renewing: _Renewing[Lister] = _Renewing(provider, open_store)
+        self._renewing = _Renewing(provider, open_store)
 
     @property
     def url(self) -> str:
@@ -218,17 +219,25 @@ class RenewingLister:
             yield from listing
 
 
-class RenewingPartLister(RenewingLister):
-    """A PartLister; its pages go on with another credential where the last one stopped."""
+class RenewingPartLister:
+    """A PartLister that opens its store anew also when the credential ends in the middle of a listing."""
 
     def __init__(self, provider: CredentialProvider, open_store: Callable[[Credential | None], PartLister]) -> None:
-        # One store for both ways of listing.
-        self._parts: _Renewing[PartLister] = _Renewing(provider, open_store)
-        self._renewing = self._parts
+        self._renewing = _Renewing(provider, open_store)
+
+    @property
+    def url(self) -> str:
+        """The base URL that the keys are relative to."""
+        return self._renewing.store.url
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Yield every object whose key starts with `prefix`."""
+        for _, page in gather(self, [Part(prefix)]):
+            yield from page.objects
 
     def list_part(self, part: Part, idle: int) -> Page:
         """The next page of `part`."""
-        return self._parts.ask(lambda store: store.list_part(part, idle), "list")
+        return self._renewing.ask(lambda store: store.list_part(part, idle), "list")
 
 
 class RenewingWriter:

@@ -21,7 +21,7 @@ from mountd.stores.memory import MemoryStore
 from tests.support.listing_server import Blob, ListingServer
 from tests.support.waiting import until
 
-KEYS = [f"{number % 7}/{number:05}" for number in range(4000)]
+KEYS = [f"{number % 7}/{number:05}" for number in range(2000)]
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_a_listing_that_breaks_off_keeps_what_was_listed_and_says_so(server: Lis
     with pytest.raises(StoreUnreachableError, match=r"HTTP 503.*\d+ files are listed: the same command goes on there"):
         freeze(sources, target, resumed=told.append, deadline_s=1)
     assert told == []
-    assert staged(target) > 300
+    assert staged(target) > 100
     safe, server.broken_after = staged(target), None
     assert freeze(sources, target, resumed=told.append).digest == expected
     assert told == [safe]

@@ -149,7 +149,7 @@ def test_a_service_that_cannot_be_reached_is_told_by_what_fails(fresh: ListingSe
     with pytest.raises(StoreUnreachableError, match=said) as caught:
         list(store_of(place, deadline_s=1).list())
     assert str(caught.value).startswith(place)
-    assert any(each in str(caught.value) for each in ("check the address and the network", "check the account's name"))
+    assert "; check " in str(caught.value)
 
 
 def test_a_certificate_that_is_not_valid_is_told() -> None:

@@ -160,7 +160,7 @@ def test_a_listing_in_parts_goes_on_from_page_to_page() -> None:
     assert isinstance(lister, PartLister)
     first = lister.list_part(Part("p"), 1)
     allowed.append(NEW)
-    lister._parts._opened = OLD, PartStore(OLD, NEW)  # the service has changed its mind of the old one
+    lister._renewing._opened = OLD, PartStore(OLD, NEW)  # the service has changed its mind of the old one
     (second,) = first.rest
     assert [info.key for info in lister.list_part(second, 1).objects] == ["page second"]
 
