@@ -142,5 +142,4 @@ def test_a_worker_that_hangs_before_it_serves_is_killed_and_an_upgrade_told(
 def test_a_worker_that_reads_nothing_does_not_hang_its_supervisor(scene: Scene) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        taken = [scene.current.hand(ours) for _ in range(2000)]
-        assert not taken[-1]
+        assert any(not scene.current.hand(ours) for _ in range(2000))  # it is told so at last, and soon
