@@ -142,21 +142,22 @@ class AzureBlobStore:
             return data
 
         def looked_at(timeouts: Timeouts) -> bytes:
+            once = Deadline(sum(timeouts.values()))
             try:
                 return attempt(timeouts)
             except HttpResponseError as error:
                 if not etag or error.status_code not in {404, 412, 416} or error_code(error) == NO_CONTAINER:
                     raise
-            raise self._what_is_there(key, etag, offset + size)
+            raise self._what_is_there(key, etag, offset + size, min(once.remaining_s, _LOOK_S))
 
         return self._ask(self.url + key, looked_at, pinned=bool(etag), within=within)
 
-    def _what_is_there(self, key: str, etag: str, end: int) -> Exception:
+    def _what_is_there(self, key: str, etag: str, end: int, limit_s: float) -> Exception:
         """The error with what is there in the place of what was frozen: a refusal does not say."""
         name = self.url + key
         try:
             with sdk_translated(name, pinned=False, anonymous=self._anonymous):
-                found = self._client.get_blob_client(self._full(key)).get_blob_properties(**timeouts_of(_LOOK_S))
+                found = self._client.get_blob_client(self._full(key)).get_blob_properties(**timeouts_of(limit_s))
         except NotFoundError:
             return changed(name, etag, "gone")
         except Exception:  # noqa: BLE001  # it was only for the text of an error

@@ -22,8 +22,10 @@ from mountd.errors import (
 from mountd.stores import azure_blob, registry
 from mountd.stores.azure_blob import AzureBlobStore
 from mountd.stores.credentials import Credential
+from tests.support import wire_faults as faults
 from tests.support.azurite import ACCOUNT, KEY, Azurite
 from tests.support.content import content
+from tests.support.fault_proxy import FaultProxy
 from tests.support.http_server import Fault, HttpServer
 
 pytestmark = pytest.mark.azurite
@@ -149,6 +151,17 @@ def test_a_lost_answer_to_a_write_is_no_conflict(azurite: Azurite, container: st
     assert len(calls) == 2
     with pytest.raises(DestinationExistsError):
         store._commit("file", lost, len(data), digest[::-1])
+
+
+def test_a_name_that_obstore_cannot_ask_for_is_asked_for_again_and_counted(azurite: Azurite, container: str) -> None:
+    azurite.put(container, "odd//file", b"bytes")
+    with FaultProxy.start(azurite.endpoint) as proxy:
+        proxy.inject(faults.refusal(500), times=1)
+        again: list[None] = []
+        url = azurite.url(container).replace(azurite.endpoint, proxy.endpoint)
+        reader = registry.open_reader(url, Credential("key", KEY), on_retry=lambda: again.append(None))
+        assert bytes(reader.read("odd//file", 0, 5, "")) == b"bytes"
+    assert len(again) == 1
 
 
 def test_missing_source_and_missing_container(azurite: Azurite, container: str, tmp_path: Path) -> None:
