@@ -24,7 +24,6 @@ from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobBlock, BlobProperties, ContainerClient, ContentSettings
 
 from mountd.errors import (
-    BadInputError,
     CorruptDataError,
     DataChangedError,
     DestinationExistsError,
@@ -33,10 +32,9 @@ from mountd.errors import (
 from mountd.stores.azure_sdk import (
     NO_CONTAINER,
     Timeouts,
-    check_range,
+    checks_of,
     error_code,
     exists,
-    refuse,
     sdk_credential,
     sdk_translated,
     timeouts_of,
@@ -126,11 +124,12 @@ class AzureBlobStore:
         check_process(self._process_id)
         if not size:
             return b""
+        checks = checks_of(self.url + key, verified=self._verified)
         pin: dict[str, Any] = {"etag": f'"{etag}"', "match_condition": MatchConditions.IfNotModified} if etag else {}
 
         def attempt(timeouts: Timeouts) -> bytes:
             stream = self._client.download_blob(
-                self._full(key), offset=offset, length=size, **self._checked(key), **pin, **timeouts
+                self._full(key), offset=offset, length=size, **checks, **pin, **timeouts
             )
             data: bytes = stream.readall()
             found = normal_etag(stream.properties.etag)
@@ -176,19 +175,6 @@ class AzureBlobStore:
         """
         with sdk_translated(self.url + key, pinned=False, anonymous=self._anonymous):
             self._client.download_blob(self._full(key), offset=offset, length=1, **timeouts_of(limit_s))
-
-    def _checked(self, key: str) -> dict[str, Any]:
-        """What checks a download; a verified one is asked for in ranges of 4 MiB at most, each with its MD5."""
-
-        def check(response: Any) -> None:
-            # The SDK takes whatever comes with a status of success, also without an MD5, for what it asked for.
-            check_range(response)
-            answer = response.http_response
-            if self._verified and answer.status_code < 300 and "content-md5" not in answer.headers:
-                said = f"{self.url}{key}: the service tells no MD5; leave --verify-wire out"
-                refuse(response, BadInputError(said))
-
-        return {"validate_content": self._verified, "raw_response_hook": check}
 
     def write(self, key: str, source: Path | bytes, *, overwrite: bool = False) -> ObjectInfo:
         """Store a file or bytes under `key`, each part checked by the service; return what it answered."""

@@ -18,7 +18,7 @@ from mountd.errors import BadInputError, HostilePathError
 from mountd.stores.base import ObjectInfo, normal_etag
 from mountd.stores.lake_requests import LakeRequests, NotThereError, OtherKindError
 from mountd.stores.lake_writing import LakeWriting
-from mountd.stores.local_listing import UNFINISHED, translated
+from mountd.stores.local_listing import is_unfinished, translated
 
 if TYPE_CHECKING:
     from azure.storage.filedatalake import FileProperties, PathProperties
@@ -99,7 +99,7 @@ class AzureDataLakeStore:
                 self._refuse_file(folder)
             return
         while True:
-            yield from (self._listed(each) for each in page if not _is_unfinished(each.name))
+            yield from (self._listed(each) for each in page if not is_unfinished(each.name))
             if not token:
                 return
             page, token = self._requests.page(folder, token, recursive=recursive)
@@ -150,11 +150,6 @@ class AzureDataLakeStore:
 
 def _is_name(name: str) -> bool:
     return name not in {"", ".", ".."}
-
-
-def _is_unfinished(path: str) -> bool:
-    name = path.rpartition("/")[2]
-    return name.startswith(UNFINISHED[0]) and name.endswith(UNFINISHED[1])
 
 
 def _nanoseconds(modified: datetime) -> int:

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mountd.errors import BadInputError, DataChangedError, HostilePathError, NotFoundError, StoreUnreachableError
 from mountd.stores import share_names
-from mountd.stores.azure_sdk import MALFORMED, Timeouts, check_range, refuse
+from mountd.stores.azure_sdk import MALFORMED, Timeouts, checks_of
 from mountd.stores.base import Buffer, ObjectInfo, Within, changed, normal_etag
-from mountd.stores.local_listing import CONTROL_FOLDER, UNFINISHED, translated
+from mountd.stores.local_listing import CONTROL_FOLDER, is_unfinished, translated
 from mountd.stores.retry import TransientError
 from mountd.stores.share_requests import NotThereError, OtherKindError, ShareRequests
 from mountd.stores.share_writing import ShareWriting
@@ -132,7 +132,7 @@ class AzureFilesStore:
 
         def attempt(timeouts: Timeouts) -> bytes:
             stream = self._requests.file(self._full(key)).download_file(
-                offset=offset, length=size, **self._checked(key), **timeouts
+                offset=offset, length=size, **checks_of(name, verified=self._verified), **timeouts
             )
             data: bytes = stream.readall()
             found = normal_etag(stream.properties.etag)
@@ -158,17 +158,6 @@ class AzureFilesStore:
         self._requests.ask_once(
             self.url + key, lambda timeouts: file.download_file(offset=offset, length=1, **timeouts), limit_s
         )
-
-    def _checked(self, key: str) -> dict[str, Any]:
-        """What checks a download, as `azure_blob` has it; a verified one comes in ranges of 4 MiB at most."""
-
-        def check(response: Any) -> None:
-            check_range(response)
-            answer = response.http_response
-            if self._verified and answer.status_code < 300 and "content-md5" not in answer.headers:
-                refuse(response, BadInputError(f"{self.url}{key}: the service tells no MD5; leave --verify-wire out"))
-
-        return {"validate_content": self._verified, "raw_response_hook": check}
 
     def write(self, key: str, source: Path | bytes, *, overwrite: bool = False) -> ObjectInfo:
         """Store a file or bytes under `key`, each range checked by the service; return what it then says of it."""
@@ -222,7 +211,7 @@ class AzureFilesStore:
                 raise HostilePathError(f"{self._source.store_url}{asked.path}: lists {entry.name!r}, which is no name")
             path = asked.path + entry.name
             # The service finds names in any case; a key is what it is.
-            if not entry.name.startswith(asked.start) or path == CONTROL_FOLDER or _is_unfinished(entry.name):
+            if not entry.name.startswith(asked.start) or path == CONTROL_FOLDER or is_unfinished(entry.name):
                 continue
             if not isinstance(entry, FileProperties):
                 page.further.append(_Asked(f"{path}/", mtime_ns=_nanoseconds(entry)))
@@ -247,10 +236,6 @@ class AzureFilesStore:
 
     def _key(self, path: str) -> str:
         return path.removeprefix(self._source.prefix)
-
-
-def _is_unfinished(name: str) -> bool:
-    return name.startswith(UNFINISHED[0]) and name.endswith(UNFINISHED[1])
 
 
 def _nanoseconds(told: "_Told") -> int:
