@@ -24,7 +24,6 @@ from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobBlock, BlobProperties, ContainerClient, ContentSettings
 
 from mountd.errors import (
-    CorruptDataError,
     DataChangedError,
     DestinationExistsError,
     NotFoundError,
@@ -54,6 +53,7 @@ from mountd.stores.credentials import Credential, resolve
 from mountd.stores.local_listing import translated
 from mountd.stores.retry import Deadline, TransientError, retry
 from mountd.stores.source import Source
+from mountd.stores.writing import moved, pieces
 
 if TYPE_CHECKING:
     from azure.core.paging import ItemPaged
@@ -224,7 +224,7 @@ class AzureBlobStore:
             return self._put_blocks(key, stream, size, overwrite=overwrite)
         data = stream.read(size + 1)
         if len(data) != size:
-            raise _moved(stream)
+            raise moved(stream)
         return self._put(key, data, overwrite=overwrite)
 
     def _put(self, key: str, data: bytes, *, overwrite: bool) -> ObjectInfo:
@@ -245,7 +245,7 @@ class AzureBlobStore:
             self._refuse_existing(key)
         blob = self._client.get_blob_client(self._full(key))
         digest, blocks = hashlib.md5(usedforsecurity=False), []
-        for number, data in enumerate(pieces(stream, size)):
+        for number, data in enumerate(pieces(stream, size, _block_bytes(size))):
             digest.update(data)
             # Unlike anyone else's: two writers of one name must not commit each other's blocks. All of one length.
             blocks.append(BlobBlock(b64encode(uuid4().bytes + number.to_bytes(4)).decode()))
@@ -333,23 +333,9 @@ def _take(response: Any) -> None:
         raise _TakenError(response.http_response.body())
 
 
+def _block_bytes(size: int) -> int:
+    return max(PIECE_BYTES, -(-size // _MOST_BLOCKS))
+
+
 def _nanoseconds(modified: datetime) -> int:
     return int(modified.timestamp()) * 1_000_000_000  # the service tells whole seconds
-
-
-def pieces(stream: BinaryIO, size: int) -> Iterator[bytes]:
-    """The file in pieces of equal length; it must be as long at the end as it was at the start."""
-    length = max(PIECE_BYTES, -(-size // _MOST_BLOCKS))
-    remaining = size
-    while remaining:
-        data = stream.read(min(length, remaining))
-        if not data:
-            raise _moved(stream)
-        remaining -= len(data)
-        yield data
-    if stream.read(1):
-        raise _moved(stream)
-
-
-def _moved(stream: BinaryIO) -> CorruptDataError:
-    return CorruptDataError(f"{stream.name}: changed its length while it was sent; send it when nobody writes to it")

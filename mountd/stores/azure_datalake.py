@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 
 from mountd.errors import BadInputError, HostilePathError
 from mountd.stores.base import ObjectInfo, normal_etag
-from mountd.stores.lake_requests import LakeRequests, NotThereError, OtherKindError
+from mountd.stores.lake_requests import LakeRequests
 from mountd.stores.lake_writing import LakeWriting
 from mountd.stores.local_listing import is_unfinished, translated
+from mountd.stores.writing import NotThereError, OtherKindError
 
 if TYPE_CHECKING:
     from azure.storage.filedatalake import FileProperties, PathProperties

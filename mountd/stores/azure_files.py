@@ -24,8 +24,9 @@ from mountd.stores.azure_sdk import MALFORMED, Timeouts, checks_of
 from mountd.stores.base import Buffer, ObjectInfo, Within, changed, normal_etag
 from mountd.stores.local_listing import CONTROL_FOLDER, is_unfinished, translated
 from mountd.stores.retry import TransientError
-from mountd.stores.share_requests import NotThereError, OtherKindError, ShareRequests
+from mountd.stores.share_requests import ShareRequests
 from mountd.stores.share_writing import ShareWriting
+from mountd.stores.writing import NotThereError, OtherKindError
 
 if TYPE_CHECKING:
     from azure.storage.fileshare import DirectoryProperties, FileProperties

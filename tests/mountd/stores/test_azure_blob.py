@@ -22,6 +22,7 @@ from mountd.errors import (
 from mountd.stores import azure_blob, registry
 from mountd.stores.azure_blob import AzureBlobStore
 from mountd.stores.credentials import Credential
+from mountd.stores.writing import pieces
 from tests.support import wire_faults as faults
 from tests.support.azurite import ACCOUNT, KEY, Azurite
 from tests.support.content import content
@@ -105,9 +106,9 @@ def test_large_files_go_in_blocks(
 def test_blocks_grow_so_that_any_size_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(azure_blob, "PIECE_BYTES", 10)
     monkeypatch.setattr(azure_blob, "_MOST_BLOCKS", 7)
-    pieces = list(azure_blob.pieces(BytesIO(bytes(500)), 500))
-    assert len(pieces) <= 7
-    assert sum(map(len, pieces)) == 500
+    found = list(pieces(BytesIO(bytes(500)), 500, azure_blob._block_bytes(500)))
+    assert len(found) <= 7
+    assert sum(map(len, found)) == 500
 
 
 class _Growing(BytesIO):
@@ -117,7 +118,7 @@ class _Growing(BytesIO):
 @pytest.mark.parametrize("actual", [0, 9, 11, 100])
 def test_a_file_that_changes_its_length_is_not_stored(actual: int) -> None:
     with pytest.raises(CorruptDataError, match="growing"):
-        list(azure_blob.pieces(_Growing(bytes(actual)), 10))
+        list(pieces(_Growing(bytes(actual)), 10, 10))
 
 
 def test_nothing_is_visible_before_the_commit(
