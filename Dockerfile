@@ -20,7 +20,7 @@ RUN apt-get update \
 COPY pyproject.toml README.md LICENSE CHANGELOG.md /src/
 COPY mountd /src/mountd
 COPY runtime /src/runtime
-RUN pip install --no-cache-dir --disable-pip-version-check '/src[fileshare]' && rm -rf /src
+RUN pip install --no-cache-dir --disable-pip-version-check '/src[fileshare,identity]' && rm -rf /src
 
 # A user of its own mounts by fusermount3, which is set-user-id.
 USER moorage

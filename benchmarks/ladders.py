@@ -26,9 +26,7 @@ _TOOLS = {
     "small files with a plan": (MOORAGE,),
 }
 _COUNTS, _QUICK_COUNTS = (1_000, 100_000, 1_000_000, 10_000_000), (1_000, 20_000)
-_MOST_LISTED = (
-    100_000  # freezing asks for 5,000 files a request, rclone for a folder: more are minutes that say nothing new
-)
+_MOST_LISTED = 100_000  # by rclone, which asks for a folder at a time: more are minutes that say nothing new
 _MOST_WALKED = 1_000_000
 _MOUNTS = 3  # they are short, and one says little
 
@@ -50,12 +48,12 @@ def latencies(folder: Path, containers: list[str], rate_bytes: int, sizes: Sizes
 def counts(folder: Path, shape: Shape, sizes: Sizes, taking: Taking) -> None:
     """Climb the numbers of files."""
     climbed = _COUNTS if sizes == FULL else _QUICK_COUNTS
-    pretend(folder, {f"listed-{count}": count for count in climbed if count <= _MOST_LISTED})
+    pretend(folder, {f"listed-{count}": count for count in climbed})
     with serve(folder, shape) as server:
         for count in climbed:
             step = f"{count:,} files"
+            taking.attempt(f"{step}: freeze", _freezing(server, f"listed-{count}", count, step))
             if count <= _MOST_LISTED:
-                taking.attempt(f"{step}: freeze", _freezing(server, f"listed-{count}", count, step))
                 taking.attempt(f"{step}: walk on {STREAMS}", _walking(server, f"listed-{count}", STREAMS, count, step))
             made = manifest(server, "made")
             made.unlink(missing_ok=True)

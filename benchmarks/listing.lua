@@ -1,6 +1,7 @@
 -- List Blobs and Get Container Properties of the shaped server. A container is a number of blobs and a function from a place
 -- to a blob: read from an index file, sorted by key (key, size, ETag and Last-Modified, with tabs between), or made up from
--- the place itself, so that ten million take no memory. A marker is the first key of the next page.
+-- the place itself, so that ten million take no memory. A marker is the first key of the next page,
+-- startFrom the first that is asked for.
 
 local listing = { containers = {} }
 
@@ -51,8 +52,8 @@ local function blob_xml(blob)
         .. "</Content-Type><BlobType>BlockBlob</BlobType></Properties></Blob>"
 end
 
-local function page(blobs, prefix, delimiter, marker, limit)
-    local found, at = {}, place(blobs, marker > prefix and marker or prefix)
+local function page(blobs, prefix, delimiter, start, limit)
+    local found, at = {}, place(blobs, start > prefix and start or prefix)
     local blob = blobs.at(at)
     while blob and blob.key:sub(1, #prefix) == prefix do
         if #found == limit then return found, blob.key end
@@ -85,7 +86,8 @@ function listing.answer(container)
         return
     end
     local limit = math.min(tonumber(asked.maxresults) or 5000, 5000)
-    local found, next_marker = page(blobs, asked.prefix or "", asked.delimiter or "", asked.marker or "", limit)
+    local start, marker = asked.startFrom or "", asked.marker or ""
+    local found, next_marker = page(blobs, asked.prefix or "", asked.delimiter or "", marker > start and marker or start, limit)
     local body = '<?xml version="1.0" encoding="utf-8"?><EnumerationResults ContainerName="' .. container .. '"><MaxResults>' .. limit .. "</MaxResults><Blobs>"
         .. table.concat(found) .. "</Blobs><NextMarker>" .. escaped(next_marker) .. "</NextMarker></EnumerationResults>"
     ngx.header["Content-Length"] = #body

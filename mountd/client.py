@@ -7,11 +7,12 @@ Works everywhere as an import; where there is no FUSE, `why_no_fuse` says so and
 """
 
 import contextlib
+import json
 import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
@@ -23,7 +24,8 @@ from mountd.errors import BadInputError, DefectError, FuseUnavailableError, Moun
 from mountd.fuse import mounting
 from mountd.processes import ProcessId
 from mountd.records import LostError, MountRecord
-from mountd.stores.credentials import SECRET_VARIABLES, Credential
+from mountd.stores.credentials import Credential
+from mountd.stores.origins import handed_on, secret_variables
 
 if TYPE_CHECKING:
     from array import array
@@ -32,6 +34,7 @@ __all__ = [
     "Mount",
     "MountRecord",
     "become",
+    "credentials",
     "detach",
     "mounts",
     "plan",
@@ -122,11 +125,13 @@ def start(
     owns_manifest: bool = False,
     log_level: str = "WARNING",
     timeout_s: float = 30,
+    withheld: Collection[str] = (),
 ) -> Mount:
     """Mount `manifest` on `mountpoint` and return when it answers.
 
     `lifeline`: the mount ends with this process. `mark`: NAME=VALUE in the environment of the processes that use the mount
-    on behalf of this one; if the two die, `sweep` ends those.
+    on behalf of this one; if the two die, `sweep` ends those. `withheld`: variables of ours that the mount's must not
+    have, beside those of its own credentials.
 
     Raises:
         FuseUnavailableError: no mount can be made here.
@@ -145,13 +150,13 @@ def start(
         owns_manifest=owns_manifest,
         log_level=log_level,
     )
-    return start_order(order, timeout_s)
+    return start_order(order, timeout_s, withheld)
 
 
-def start_order(order: Order, timeout_s: float = 30) -> Mount:
+def start_order(order: Order, timeout_s: float = 30, withheld: Collection[str] = ()) -> Mount:
     """As `start`, of an order."""
     refuse_without_fuse(order)
-    channel, process = _execute(inherit_errors=order.lifeline)
+    channel, process = _execute(order, withheld)
     try:
         channel.settimeout(timeout_s)
         _hand_over(channel, order, timeout_s)
@@ -184,7 +189,7 @@ def become(order: Order) -> NoReturn:
             f"{order.mountpoint}: too many credentials for a mount in the foreground; leave out --foreground"
         ) from None
     theirs.set_inheritable(True)
-    for name in SECRET_VARIABLES:
+    for name in secret_variables(order.credentials.values()):
         os.environ.pop(name, None)
     command = _command(theirs.fileno(), "--foreground")
     os.execv(command[0], command)  # noqa: S606  # becoming it is the point
@@ -266,6 +271,25 @@ def plan(mountpoint: Path, order: "array[int]", digest: str) -> None:
         records.ask(path, request, _STATUS_TIMEOUT_S, name="plan", descriptors=[descriptor])
     finally:
         os.close(descriptor)
+
+
+def credentials(mountpoint: Path, credential: Credential, source: str = "") -> list[str]:
+    """Have the mount use another credential from now on, for `source` ('': every one); the URLs that it is used for.
+
+    Raises:
+        NotFoundError: no mount of Moorage is there.
+        BadInputError: it has no such source.
+        AccessDeniedError: the credential is for another account.
+    """
+    from mountd.contract.serving import sealed  # late: as above
+
+    descriptor = sealed("credential", json.dumps(handed_on(credential).to_json()).encode())
+    try:
+        request = {"do": "credentials", "source": source}
+        told = records.ask(mounting.resolve(mountpoint), request, _STATUS_TIMEOUT_S, descriptors=[descriptor])
+    finally:
+        os.close(descriptor)
+    return list(told["sources"])
 
 
 def warm(mountpoint: Path, paths: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
@@ -353,15 +377,16 @@ def _clear(path: Path, record: MountRecord | None, *, force: bool) -> None:
     clearing.detach(path)
 
 
-def _execute(*, inherit_errors: bool) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+def _execute(order: Order, withheld: Collection[str] = ()) -> tuple[socket.socket, subprocess.Popen[bytes]]:
     ours, theirs = socket.socketpair()
     with theirs:
-        environment = {name: value for name, value in os.environ.items() if name not in SECRET_VARIABLES}
+        secret = secret_variables(order.credentials.values()) | set(withheld)
+        environment = {name: value for name, value in os.environ.items() if name not in secret}
         process = subprocess.Popen(
             _command(theirs.fileno()),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=None if inherit_errors else subprocess.DEVNULL,
+            stderr=None if order.lifeline else subprocess.DEVNULL,
             env=environment,
             pass_fds=[theirs.fileno()],
             start_new_session=True,  # Ctrl-C on the terminal is for whoever owns the mount, not for the mount

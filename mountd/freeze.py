@@ -1,28 +1,32 @@
 """From a listing to a manifest: the moment at which a dataset becomes what it will always be.
 
-Each source is listed below the part of its pattern that holds no `*`, what matches streams into the manifest, and nothing
-is kept in memory. A pattern knows two wildcards, `*` within one segment and `**` across segments; every other character
-stands for itself. The workspace's control folder `.moorage/` is no data and is left out.
+Each source is listed below the part of its pattern that holds no `*`, and what matches streams into a staging on disk, of
+which the manifest is made; memory does not grow with it. A pattern knows two wildcards, `*` within one segment and `**`
+across segments; every other character stands for itself. The workspace's control folder `.moorage/` is no data and is left
+out.
 
 Invariants: the manifest appears whole or not at all; paths are judged by `dataset.manifest`, never mended here; what
 matches nothing is an error, because an empty dataset is always a mistake.
 """
 
+import json
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Final
 
-from mountd.dataset.manifest import FrozenFile, ManifestSummary, write_manifest
-from mountd.errors import BadInputError, NotFoundError
+from mountd.dataset.schema import FrozenFile, ManifestSummary
+from mountd.dataset.staging import CAN_BE_KEPT, Staging
+from mountd.dataset.writing import disk_faults, finish, in_pieces
+from mountd.errors import AccessDeniedError, BadInputError, NotFoundError, StoreUnreachableError
 from mountd.stores import registry
-from mountd.stores.base import ObjectInfo
+from mountd.stores.base import Lister, ObjectInfo, Part, PartLister
 from mountd.stores.credentials import Credential
+from mountd.stores.parts import gather
 
 EVERYTHING: Final = "**"
 _CONTROL: Final = ".moorage/"
-_PROGRESS_EVERY: Final = 1000
 PAGE_DEADLINE_S: Final = 20.0  # somebody waits for the listing, and a mistyped address should not cost a minute
 
 
@@ -46,18 +50,31 @@ def freeze(
     *,
     progress: Callable[[int], None] | None = None,
     deadline_s: float = PAGE_DEADLINE_S,
+    resumed: Callable[[int], None] | None = None,
 ) -> ManifestSummary:
-    """List `sources` and write the manifest `target`; `progress` is told now and then how many files were seen.
+    """List `sources` and write the manifest `target`; `progress` is told how many files were seen so far.
 
-    Each page of a listing comes within `deadline_s`.
+    Each page of a listing comes within `deadline_s`. With `resumed`, what a freeze that was killed has listed is kept
+    beside `target`, if its stores can go on in the middle; `resumed` is told how many files are not listed again.
 
     Raises:
         NotFoundError: a source matched nothing, or is not there.
-        HostilePathError: a listing holds a path that no file system could.
-        AccessDeniedError, StoreUnreachableError: as the store says.
+        HostilePathError: a listing holds a path that no file system could, or two sources hold one path.
+        AccessDeniedError, StoreUnreachableError, CorruptDataError: as the store says.
     """
-    numbers = {url: number for number, url in enumerate(dict.fromkeys(source.url for source in sources))}
-    return write_manifest(target, list(numbers), _files(sources, numbers, progress or _ignore, deadline_s))
+    urls = list(dict.fromkeys(source.url for source in sources))
+    places = [_Place.of(number, source, urls, deadline_s) for number, source in enumerate(sources)]
+    first = [_mark(place.number, Part(place.literal)) for place in places]
+    with disk_faults(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if CAN_BE_KEPT and resumed is not None and all(isinstance(place.lister, PartLister) for place in places):
+            wanted = json.dumps([(source.url, source.pattern, source.under) for source in sources])
+            opened = Staging.kept(target, urls, wanted, first)
+        else:
+            opened = Staging.temporary(target, urls, first)
+        with opened as staging:
+            _list(staging, places, progress or _ignore, resumed or _ignore)
+            return finish(staging, target)
 
 
 def freeze_source(
@@ -66,6 +83,7 @@ def freeze_source(
     target: Path,
     progress: Callable[[int], None] | None = None,
     deadline_s: float = PAGE_DEADLINE_S,
+    resumed: Callable[[int], None] | None = None,
 ) -> ManifestSummary:
     """Freeze what a user typed: a folder, a container or a part of one, or a single file.
 
@@ -73,7 +91,7 @@ def freeze_source(
         BadInputError: `text` is no source (a manifest is frozen already, and is not accepted here).
     """
     source = _as_typed(text, credential, deadline_s)
-    return freeze([source], target, progress=progress, deadline_s=deadline_s)
+    return freeze([source], target, progress=progress, deadline_s=deadline_s, resumed=resumed)
 
 
 def compile_pattern(pattern: str) -> "re.Pattern[str]":
@@ -120,37 +138,84 @@ def _literal(name: str) -> str:
     return name
 
 
-def _files(
-    sources: Sequence[FreezeSource], numbers: dict[str, int], progress: Callable[[int], None], deadline_s: float
-) -> Iterator[FrozenFile]:
-    seen = 0
-    for source in sources:
-        before = seen
-        for info in _matching(source, deadline_s):
-            yield _frozen(source, numbers[source.url], info)
-            if not info.is_directory and not info.key.endswith("/"):
-                seen += 1
-                if not seen % _PROGRESS_EVERY:
-                    progress(seen)
-        if seen == before:
-            raise NotFoundError(_nothing(source))
-    progress(seen)
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A source with what lists it; `url_number` counts the sources of the manifest, which has each URL once."""
+
+    number: int
+    source: FreezeSource
+    url_number: int
+    lister: Lister
+    expression: "re.Pattern[str] | None"
+
+    @classmethod
+    def of(cls, number: int, source: FreezeSource, urls: list[str], deadline_s: float) -> "_Place":
+        lister = registry.open_lister(source.url, source.credential, deadline_s=deadline_s)
+        expression = None if source.pattern == EVERYTHING else compile_pattern(source.pattern)
+        return cls(number, source, urls.index(source.url), lister, expression)
+
+    @property
+    def literal(self) -> str:
+        """The part of the pattern that every key starts with."""
+        return self.source.pattern.partition("*")[0]
+
+    def frozen(self, objects: Iterable[ObjectInfo]) -> list[FrozenFile]:
+        """Those of `objects` that the pattern picks."""
+        return [self._frozen(info) for info in objects if self._picks(info.key)]
+
+    def _picks(self, key: str) -> bool:
+        if key.startswith(_CONTROL) or key == _CONTROL[:-1]:
+            return False
+        return self.expression is None or self.expression.fullmatch(key) is not None
+
+    def _frozen(self, info: ObjectInfo) -> FrozenFile:
+        under = self.source.under.strip("/")
+        path, key = (f"{under}/{info.key}", info.key) if under else (info.key, None)
+        return FrozenFile(path, info.size, info.etag, info.mtime_ns, info.is_directory, info.md5, self.url_number, key)
 
 
-def _matching(source: FreezeSource, deadline_s: float) -> Iterator[ObjectInfo]:
-    expression = compile_pattern(source.pattern)
-    literal = source.pattern.partition("*")[0]
-    for info in registry.open_lister(source.url, source.credential, deadline_s=deadline_s).list(literal):
-        if not (info.key + "/").startswith(_CONTROL) and expression.fullmatch(info.key):
-            yield info
+def _list(
+    staging: Staging, places: Sequence[_Place], progress: Callable[[int], None], resumed: Callable[[int], None]
+) -> None:
+    """Stage all that is still to be listed of `places`."""
+    seen = sum(staging.files(place.number) for place in places)
+    if seen:
+        resumed(seen)
+    marks = staging.marks
+    try:
+        for place in places:
+            for count in _staged(staging, place, marks):
+                seen += count
+                progress(seen)
+            if not staging.files(place.number):
+                raise NotFoundError(_nothing(place.source))
+    except (AccessDeniedError, StoreUnreachableError) as error:
+        if not seen or resumed is _ignore:
+            raise
+        staging.commit()
+        raise type(error)(f"{error}; {seen} files are listed: the same command goes on there") from None
 
 
-def _frozen(source: FreezeSource, number: int, info: ObjectInfo) -> FrozenFile:
-    under = source.under.strip("/")
-    path = f"{under}/{info.key}" if under else info.key
-    return FrozenFile(
-        path, info.size, info.etag, info.mtime_ns, info.is_directory, info.md5, number, info.key if under else None
-    )
+def _staged(staging: Staging, place: _Place, marks: Iterable[str]) -> Iterator[int]:
+    """Stage one source; yield how many files came with each step."""
+    parts = [part for number, part in map(_marked, marks) if number == place.number]
+    if isinstance(place.lister, PartLister):
+        for part, page in gather(place.lister, parts):
+            rest = [_mark(place.number, each) for each in page.rest]
+            yield staging.add(place.number, place.frozen(page.objects), _mark(place.number, part), rest)
+        return
+    for some in in_pieces(place.lister.list(place.literal)):
+        yield staging.add(place.number, place.frozen(some))
+
+
+def _mark(number: int, part: Part) -> str:
+    """What is still to be listed, as the staging keeps it."""
+    return json.dumps((number, *astuple(part)))
+
+
+def _marked(mark: str) -> tuple[int, Part]:
+    number, *fields = json.loads(mark)
+    return number, Part(*fields)
 
 
 def _nothing(source: FreezeSource) -> str:

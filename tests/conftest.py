@@ -13,7 +13,11 @@ from tests.support.postgres import Postgres
 
 
 def pytest_configure() -> None:
-    """Undo what a shell did to a job in the background: what ignores SIGINT here is started ignoring it, and stays so."""
+    """Keep secrets out of anybody's keyring, and take back what a shell did to a job in the background.
+
+    What ignores SIGINT here is started ignoring it, and stays so.
+    """
+    os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.null.Keyring"
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

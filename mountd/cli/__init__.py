@@ -1,6 +1,6 @@
 """The commands `mountd` and `mount.moorage`.
 
-    mounting.py   mount, unmount, upgrade, status (health.py: status --check)
+    mounting.py   mount, unmount, upgrade, credentials, status (health.py: status --check)
     data.py       freeze, verify, diff, download
     reading.py    warm, plan
     top.py        top
@@ -26,7 +26,7 @@ from mountd.cli import fstab
 from mountd.cli.cache import cache
 from mountd.cli.data import diff, download, freeze, verify
 from mountd.cli.machine import config, doctor
-from mountd.cli.mounting import mount, status, unmount, upgrade
+from mountd.cli.mounting import credentials, mount, status, unmount, upgrade
 from mountd.cli.reading import plan, warm
 from mountd.cli.service import after_service
 from mountd.cli.top import top
@@ -47,7 +47,7 @@ def mountd(context: click.Context, *, debug: bool) -> None:
 
 
 _COMMANDS = (
-    *(mount, unmount, status, upgrade, top, warm, plan, freeze, verify, diff, download, cache),
+    *(mount, unmount, status, upgrade, credentials, top, warm, plan, freeze, verify, diff, download, cache),
     *(doctor, config, after_service),
 )
 for _command in _COMMANDS:

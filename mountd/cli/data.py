@@ -1,6 +1,7 @@
 """freeze, verify, diff, download: manifests and bytes without a mount."""
 
 import json
+import logging
 import os
 import sys
 import time
@@ -14,12 +15,15 @@ import click
 
 from mountd.config import Settings, load
 from mountd.errors import BadInputError, DataChangedError
-from mountd.stores.credentials import Credential, from_environment, from_option
+from mountd.stores import sas
+from mountd.stores.credentials import Credential
+from mountd.stores.origins import FORMS, from_environment, from_option
 from mountd.units import format_size
 
 if TYPE_CHECKING:
     from mountd.diff import Drift
 
+_LOG = logging.getLogger(__name__)
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
 
@@ -32,9 +36,19 @@ def credential_option(command: _Command) -> _Command:
     return click.option(
         "--credential",
         callback=_credential,
-        metavar="file:PATH|env:NAME|azure-default|anonymous",
+        metavar=FORMS,
         help="Where the credential is. Without it AZURE_STORAGE_CONNECTION_STRING, _KEY or _SAS_TOKEN.",
     )(command)
+
+
+def refuse_expired(credential: Credential | None) -> None:
+    """See that a credential can be put to use; a token that ends soon is a warning in the log.
+
+    Raises:
+        AccessDeniedError: it has expired.
+    """
+    if warning := sas.check(credential):
+        _LOG.warning("%s", warning)
 
 
 def frozen_source(source: str, credential: Credential | None, settings: Settings) -> Path:
@@ -62,16 +76,25 @@ def counting(what: str, expected: int = 0) -> Iterator[Callable[[int], None] | N
         return
     from rich.console import Console
 
-    begin_s = time.monotonic()
     with Console(stderr=True).status(what) as status:
+        begin_s, first = time.monotonic(), -1
 
         def tell(files: int) -> None:
-            seconds = time.monotonic() - begin_s
-            rate = files / max(seconds, 0.001)
-            left = f", about {(expected - files) / rate:.0f} s left" if expected > files and rate else ""
-            status.update(f"{what}: {files:,} files, {rate:,.0f} a second{left}")
+            nonlocal first
+            first = files if first < 0 else first  # what was there before is no part of the rate
+            rate = (files - first) / max(time.monotonic() - begin_s, 0.1)
+            status.update(f"{what}: {counted(files, rate, expected)}")
 
         yield tell
+
+
+def counted(files: int, rate: float, expected: int) -> str:
+    """How many files there are by now, how fast they come and, if so many are expected, how long the others take."""
+    so_far = f"{files:,} files" if files >= expected else f"{files:,} of about {expected:,} files"
+    if rate < 1:
+        return so_far
+    left = f", {(expected - files) / rate:,.0f} s left" if files < expected else ""
+    return f"{so_far}, {rate:,.0f}/s{left}"
 
 
 @click.command()
@@ -88,14 +111,18 @@ def counting(what: str, expected: int = 0) -> Iterator[Callable[[int], None] | N
 )
 @credential_option
 def freeze(source: str, target: Path, *, overwrite: bool, since: Path | None, credential: Credential | None) -> None:
-    """Freeze SOURCE into the manifest FILE: paths, sizes and ETags as they are now."""
+    """Freeze SOURCE into the manifest FILE: paths, sizes and ETags as they are now.
+
+    Killed, it leaves what it has listed beside FILE; the same command goes on from there.
+    """
     from mountd.freeze import freeze_source
 
     if target.exists() and not overwrite:
         raise BadInputError(f"{target}: is there already; choose another name, or --overwrite")
+    refuse_expired(credential)
     expected = 0 if since is None else _files_in(since, target)
     with counting("freezing", expected) as progress:
-        summary = freeze_source(source, credential, target, progress)
+        summary = freeze_source(source, credential, target, progress, resumed=_goes_on)
     if since is not None:
         from mountd.diff import compare
 
@@ -115,6 +142,10 @@ def verify(manifest: Path) -> None:
         click.echo(
             f"{manifest}: whole; {opened.file_count} files, {format_size(opened.size_bytes)}, digest {opened.digest}"
         )
+
+
+def _goes_on(files: int) -> None:
+    click.echo(f"going on where the last freeze into this file ended: {files} files are listed already", err=True)
 
 
 def _files_in(older: Path, target: Path) -> int:
@@ -144,6 +175,7 @@ def diff(manifest: Path, newer: Path | None, *, new: bool, as_json: bool, creden
 
     with Manifest.open(manifest) as opened:
         credentials = dict.fromkeys(opened.sources, credential) if credential is not None else {}
+    refuse_expired(credential)
     code = 0
     for drift in run(manifest, credentials, new=new) if newer is None else compare(manifest, newer):
         code = DataChangedError.exit_code
@@ -178,6 +210,7 @@ def download(
     from mountd.dataset.manifest import Manifest, is_manifest
     from mountd.download import download as run
 
+    refuse_expired(credential)
     given = Path(source)
     ours = is_manifest(given)
     settings = load({"verify_wire": "true"} if verify_wire else {}).settings

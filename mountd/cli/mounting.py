@@ -1,4 +1,4 @@
-"""mount, unmount, status: the life of a mount, from the command line.
+"""mount, unmount, upgrade, credentials, status: the life of a mount, from the command line.
 
 A mount point is a plain `Path` among the arguments: click's own type for paths asks the file system about it, and a mount
 that hangs does not answer, not even to be ended.
@@ -15,13 +15,14 @@ import click
 from mountd import client, log
 from mountd import config as settings
 from mountd.cli import health
-from mountd.cli.data import credential_option, frozen_source
+from mountd.cli.data import credential_option, frozen_source, refuse_expired
 from mountd.contract.starting import Order
 from mountd.dataset.manifest import is_manifest
-from mountd.errors import MountPointError, NotFoundError
+from mountd.errors import AccessDeniedError, MountPointError, NotFoundError
 from mountd.fuse import mounting
 from mountd.processes import ProcessId
-from mountd.stores.credentials import SECRET_VARIABLES, Credential
+from mountd.stores.credentials import REMEDY, Credential
+from mountd.stores.origins import secret_variables
 from mountd.units import format_size
 
 _STOP_WAIT_S = 10.0
@@ -55,7 +56,8 @@ def mount(
     loaded = settings.load(flags).settings
     log.open_log(context.obj, sys.stderr, loaded.log_format)
     if foreground:
-        _go_on(directory, source, credential, loaded, context.obj)
+        _go_on(directory, source, credential, loaded, context.obj)  # even with an expired one: the cache may have all
+    refuse_expired(credential)
     given = Path(source)
     ours = is_manifest(given)
     reason = client.why_no_fuse(loaded.driver)
@@ -118,6 +120,19 @@ def upgrade(directory: Path) -> None:
 
 
 @click.command()
+@click.argument("directory", metavar="DIR", type=Path)
+@click.option("--source", default="", metavar="URL", help="Only for this source of the dataset.")
+@credential_option
+def credentials(directory: Path, source: str, credential: Credential | None) -> None:
+    """Have the mount on DIR use another credential from now on, under its readers."""
+    if credential is None:
+        raise AccessDeniedError(f"{directory}: there is no new credential; {REMEDY}")
+    refuse_expired(credential)
+    for url in client.credentials(directory, credential, source):
+        click.echo(f"{directory}: {url} is read with the new credential")
+
+
+@click.command()
 @click.argument("directory", metavar="[DIR]", required=False, type=Path)
 @click.option("--json", "as_json", is_flag=True, help="Everything, for programs.")
 @click.option(
@@ -165,7 +180,7 @@ def _go_on(
         owns_manifest=kept.owns_manifest,
         log_level=log_level,
     )
-    for name in SECRET_VARIABLES:
+    for name in secret_variables([credential] if credential is not None else []):
         os.environ.pop(name, None)
     handing.execute(sys.executable, kept.handed(order))
 

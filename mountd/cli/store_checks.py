@@ -7,7 +7,6 @@ themselves; then name and connection are not looked at here.
 Invariant: no finding holds a secret; of a SAS token nothing but its dates is read.
 """
 
-import re
 import socket
 import time
 from collections.abc import Iterator
@@ -15,14 +14,13 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
-from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from mountd.cli.findings import Check, Finding, fail, ok, warn
 from mountd.dataset.manifest import Manifest, is_manifest
 from mountd.errors import AccessDeniedError, BadInputError, StoreUnreachableError
 from mountd.log import redact
-from mountd.stores import registry
+from mountd.stores import registry, sas
 from mountd.stores.credentials import Credential
 from mountd.stores.source import Source, as_blobs, parse_source
 
@@ -30,7 +28,6 @@ _LIMIT_S, _CONNECT_S, _LIST_S = 15.0, 5.0, 8.0
 _PORTS = {"http": 80, "https": 443}
 _SKEW = timedelta(minutes=5)  # Azure refuses a signed request at 15
 _SOON = timedelta(hours=12)
-_DATE: Final = r"(?:^|[?&;]|SharedAccessSignature=\??){name}=([^&;]+)"
 
 
 def credential_checks(credential: Credential | None, origin: str) -> list[Check]:
@@ -62,8 +59,8 @@ def _credential(credential: Credential | None, origin: str) -> Iterator[Finding]
     if credential is None:
         yield ok("credential", f"credential: none in {origin}")
         return
-    text = f"credential: {credential.kind} from {origin}"
-    yield _dated(text, _date(credential, "st"), _date(credential, "se"), datetime.now(UTC))
+    text = f"credential: {credential.kind} from {credential.origin or origin}"
+    yield _dated(text, sas.begins_at(credential), sas.ends_at(credential), datetime.now(UTC))
 
 
 def _dated(text: str, begin: datetime | None, end: datetime | None, now: datetime) -> Finding:
@@ -78,18 +75,6 @@ def _dated(text: str, begin: datetime | None, end: datetime | None, now: datetim
             "credential", f"{text}: the SAS token expires at {end:%Y-%m-%d %H:%M} UTC; a long job will outlive it"
         )
     return ok("credential", f"{text}, good until {end:%Y-%m-%d %H:%M} UTC" if end is not None else text)
-
-
-def _date(credential: Credential, name: str) -> datetime | None:
-    """A date of the SAS token that the credential is or holds; None without one."""
-    found = re.search(_DATE.format(name=name), credential.secret)
-    if credential.kind not in {"sas", "connection_string"} or found is None:
-        return None
-    try:
-        when = datetime.fromisoformat(unquote(found[1]))
-    except ValueError:
-        return None
-    return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 
 def _connection(source: Source) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ end. Each message is one packet: {"say": WHAT, …}, with descriptors beside it.
     supervisor → worker   connection  descriptor: somebody who speaks to the control socket
                           end         close down in order; the mount has been taken off
     worker → supervisor   plan        the digest of its dataset; descriptor: a plan to keep for the next worker
+                          credential  the sources that it is for; descriptor: the credential to use from now on (sealed)
                           ended       the kernel has ended the mount
 
 A worker that ends in any other way is replaced. A worker whose socket comes to its end has lost its supervisor: with `keep`

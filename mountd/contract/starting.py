@@ -26,6 +26,7 @@ from mountd import errors
 from mountd.errors import DefectError, MountdError
 from mountd.processes import ProcessId
 from mountd.stores.credentials import Credential
+from mountd.stores.origins import handed_on
 
 VERSION = 2
 _LINE_LIMIT_BYTES = 16 << 20
@@ -62,7 +63,7 @@ def to_json(order: Order) -> bytes:
         "mountpoint": str(order.mountpoint),
         "source": order.source,
         "settings": dict(order.settings),
-        "credentials": {url: credential.to_json() for url, credential in order.credentials.items()},
+        "credentials": {url: handed_on(credential).to_json() for url, credential in order.credentials.items()},
         "lifeline": order.lifeline,
         "foreground": order.foreground,
         "print_status": order.print_status,

@@ -4,7 +4,8 @@ Connections to the mount's `control` socket come from the supervisor, which answ
 owner's and root's, who may ask everything. The `plan` socket is for whoever may read the mount, and is the one to bind into
 a container: it takes a plan and tells the status. A plan comes as a descriptor beside its line: a memfd of inodes, uint32 in
 the machine's order, sealed against writing, which is copied before the answer. It must be sealed because only a memfd can
-be: a read of any other descriptor may wait for ever for whoever sent it.
+be: a read of any other descriptor may wait for ever for whoever sent it. A credential comes in the same way, never in the
+line.
 
 Invariants: no more than 16 connections of the plan socket are taken, the others wait in the kernel; of a conversation's
 descriptors one is kept; so whoever may ask for a plan cannot use up the worker's descriptors, which reads need.
@@ -26,6 +27,7 @@ import trio
 
 from mountd.errors import BadInputError, MountdError
 from mountd.reading.warming import Warmed
+from mountd.stores.credentials import Credential
 
 if TYPE_CHECKING:
     import threading
@@ -42,7 +44,8 @@ _CONNECTIONS = 16
 _ACCEPT_PAUSE_S = 0.1  # after an error of accept: no descriptor is free, perhaps
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK
 _LONGEST_PLAN_BYTES = 4 << 24
-ALL, PLAN_ONLY = frozenset({"status", "plan", "warm"}), frozenset({"status", "plan"})
+_LONGEST_CREDENTIAL_BYTES = 1 << 17
+ALL, PLAN_ONLY = frozenset({"status", "plan", "warm", "credentials"}), frozenset({"status", "plan"})
 
 
 class Served(Protocol):
@@ -58,11 +61,15 @@ class Served(Protocol):
     def follow(self, order: "array[int]", digest: str) -> None:
         """Fetch along a plan."""
 
+    def renew(self, source: str, credential: Credential) -> list[str]:
+        """Use another credential for a source ('': all); the URLs of those that now use it."""
+
     def warming(self, paths: list[str]) -> "tuple[Warming, Files, int]":
         """A run that brings files to the disk, the files, and their bytes."""
 
 
 KeepPlan = Callable[[str, list[int]], None]
+KeepCredential = Callable[[list[str], list[int]], None]
 
 
 @dataclass(slots=True)
@@ -75,10 +82,14 @@ class _Asked:
 
 
 class Control:
-    """Answers what is asked; `keep_plan(digest, descriptors)` keeps a plan that was taken for the next worker."""
+    """Answers what is asked.
 
-    def __init__(self, worker: Served, keep_plan: KeepPlan) -> None:
-        self._worker, self._keep_plan = worker, keep_plan
+    For the next worker `keep_plan(digest, descriptors)` keeps a plan that was taken, `keep_credential(sources, descriptors)`
+    a credential.
+    """
+
+    def __init__(self, worker: Served, keep_plan: KeepPlan, keep_credential: KeepCredential) -> None:
+        self._worker, self._keep_plan, self._keep_credential = worker, keep_plan, keep_credential
 
     async def serve(self, listener: trio.SocketListener, allowed: frozenset[str], nursery: trio.Nursery) -> None:
         """Serve a listening socket until cancelled; `allowed`: what may be asked there."""
@@ -119,7 +130,8 @@ class Control:
         try:
             if asked.request["do"] == "status":
                 return self._worker.status()
-            return await trio.to_thread.run_sync(self._plan, asked)  # a long one takes seconds
+            act = self._renew if asked.request["do"] == "credentials" else self._plan
+            return await trio.to_thread.run_sync(act, asked)  # a long plan takes seconds
         except (ValueError, KeyError, TypeError):
             return {"error": "BadInputError", "message": _NO_REQUEST}
         except MountdError as error:
@@ -138,6 +150,14 @@ class Control:
         self._worker.follow(order, digest)
         self._keep_plan(digest, asked.descriptors)
         return {"length": len(order)}
+
+    def _renew(self, asked: _Asked) -> dict[str, Any]:
+        if not asked.descriptors or not _is_sealed(asked.descriptors[0]):
+            raise BadInputError("a credential comes in a memfd that is sealed (F_SEAL_WRITE and F_SEAL_SHRINK)")
+        told = json.loads(os.pread(asked.descriptors[0], _LONGEST_CREDENTIAL_BYTES, 0))
+        sources = self._worker.renew(str(asked.request.get("source", "")), Credential.from_json(told))
+        self._keep_credential(sources, asked.descriptors)
+        return {"sources": sources}
 
     async def _warm(self, asked: _Asked) -> None:
         """Warm, and tell how far it is every quarter of a second; the end of the connection ends the run."""

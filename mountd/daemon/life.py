@@ -52,7 +52,7 @@ class Life:
     def __init__(self, worker: Mounted, work: Work, channel: socket.socket, device_number: str) -> None:
         """`channel` leads to the supervisor; `device_number` is MAJ:MIN of the mount."""
         self._worker, self._work, self._channel, self._device_number = worker, work, channel, device_number
-        self._control = Control(worker, self._keep_plan)
+        self._control = Control(worker, self._keep_plan, self._keep_credential)
 
     async def run(self) -> None:
         """Return when the worker is to close down."""
@@ -99,6 +99,10 @@ class Life:
     def _keep_plan(self, digest: str, descriptors: list[int]) -> None:
         with contextlib.suppress(OSError):  # there is no supervisor, so there will be no next worker
             serving.send(self._channel, "plan", descriptors, digest=digest)
+
+    def _keep_credential(self, sources: list[str], descriptors: list[int]) -> None:
+        with contextlib.suppress(OSError):  # as above
+            serving.send(self._channel, "credential", descriptors, sources=sources)
 
     async def _orphaned(self) -> None:
         if self._work.keep:

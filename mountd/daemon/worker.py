@@ -35,6 +35,8 @@ from mountd.reading.prefetcher import Prefetcher
 from mountd.reading.reader import Reader
 from mountd.reading.warming import Files, Warming
 from mountd.stores import registry
+from mountd.stores.credentials import Credential
+from mountd.stores.renewing import CredentialProvider
 from mountd.units import format_size
 from mountd.vfs import FileSystem
 
@@ -91,7 +93,27 @@ class Worker:
             on_retry=partial(self.metrics.add, "fetch_retries"),
             verified=verified,
         )
-        return [open_reader(url, order.credentials.get(url)) for url in urls]
+        self._providers = {
+            url: CredentialProvider(order.credentials.get(url)) for url in urls if registry.takes_credentials(url)
+        }
+        return [open_reader(url, self._providers.get(url)) for url in urls]
+
+    def renew(self, source: str, credential: Credential) -> list[str]:
+        """Use another credential for `source` ('': every one that takes any); the URLs of those that now use it.
+
+        Raises:
+            BadInputError: there is no such source.
+            AccessDeniedError: it is for another account.
+        """
+        sources = [url for url in self._providers if source in {"", url}]
+        if not sources:
+            known = ", ".join(self._providers) or "none that takes a credential"
+            raise BadInputError(f"{self.mountpoint}: no such source; it has {known}")
+        for url in sources:
+            registry.check_credential(url, credential)
+        for url in sources:
+            self._providers[url].replace(credential)
+        return sources
 
     def serve(self, device: Device) -> "Driver | libfuse.Driver":
         """Go on where a dead worker left, or begin: from now on the kernel is answered."""

@@ -5,10 +5,14 @@ may be called `../x`, `a//b` or `/etc/passwd`) is refused by naming the path and
 silence: a mended name would read other bytes than the ones listed.
 """
 
+import re
+
 from mountd.errors import HostilePathError
 
 MAX_NAME_BYTES = 255
 MAX_PATH_BYTES = 4095  # PATH_MAX less the final NUL
+_NAME = rb"(?!\.{1,2}(?:/|\Z))[^/\0]{1,%d}" % MAX_NAME_BYTES
+_SOUND = re.compile(rb"%s(?:/%s)*" % (_NAME, _NAME))  # most paths by far, and ten times as fast as rule by rule
 _SHOWN = 200  # characters of a path in an error: one line
 
 
@@ -32,6 +36,8 @@ def split(path: str) -> list[bytes]:
         HostilePathError: naming the path and the rule it breaks.
     """
     encoded = encode(path)
+    if len(encoded) <= MAX_PATH_BYTES and _SOUND.fullmatch(encoded):
+        return encoded.split(b"/")
     if fault := _fault(encoded):
         shown = path if len(path) <= _SHOWN else path[:_SHOWN] + "…"
         raise HostilePathError(f"{shown!r}: {fault}; rename the object, or leave it out with a narrower source")

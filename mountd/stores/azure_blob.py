@@ -12,7 +12,6 @@ import hashlib
 import os
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -43,14 +42,18 @@ from mountd.stores.base import (
     REFUSED_UNCHANGED,
     Buffer,
     ObjectInfo,
+    Page,
+    Part,
     Within,
     changed,
     check_process,
     normal_etag,
 )
-from mountd.stores.blob_listing import Page, listed, parse_page
+from mountd.stores.blob_listing import BlobListing
+from mountd.stores.blob_pages import BlobPage, read_page
 from mountd.stores.credentials import Credential, resolve
 from mountd.stores.local_listing import translated
+from mountd.stores.parts import gather
 from mountd.stores.retry import Deadline, TransientError, retry
 from mountd.stores.source import Source
 from mountd.stores.writing import moved, pieces
@@ -86,6 +89,7 @@ class AzureBlobStore:
         self._source, self._deadline_s, self._process_id = source, deadline_s, os.getpid()
         self._verified, self._on_retry = verified, on_retry
         self._anonymous = credential is None or credential.kind == "anonymous"
+        self._listing = BlobListing(source, self._page)
         self._client = ContainerClient(
             source.endpoint,
             source.container,
@@ -109,11 +113,13 @@ class AzureBlobStore:
         return False
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """Yield every blob whose key starts with `prefix`; a failed page is asked for again by itself."""
-        for blob in listed(self._page, self._full(prefix)):
-            key = blob.key.removeprefix(self._source.prefix)
-            if key:  # the prefix's own directory marker has no key below it
-                yield replace(blob, key=key) if self._source.prefix else blob
+        """Yield every blob whose key starts with `prefix`; several threads ask, and a failed page is asked for again."""
+        for _, page in gather(self, [Part(prefix)]):
+            yield from page.objects
+
+    def list_part(self, part: Part, idle: int) -> Page:
+        """The next page of `part`."""
+        return self._listing.list_part(part, idle)
 
     def read(self, key: str, offset: int, size: int, etag: str) -> Buffer:
         """Exactly `size` bytes at `offset` of the blob whose ETag is `etag`."""
@@ -192,25 +198,28 @@ class AzureBlobStore:
         except NotFoundError:
             return
 
-    def _page(self, prefix: str, delimiter: str, marker: str) -> Page:
+    def _page(self, part: Part, most: int) -> BlobPage:
         # The metadata tells directories of hierarchical accounts from empty files.
         asked: dict[str, Any] = {
-            "name_starts_with": prefix or None,
+            "name_starts_with": part.prefix or None,
             "include": ["metadata"],
+            "results_per_page": most,
             "raw_response_hook": _take,
         }
+        if part.start:
+            asked["start_from"] = part.start
 
-        def attempt(timeouts: Timeouts) -> Page:
+        def attempt(timeouts: Timeouts) -> BlobPage:
             options = asked | timeouts
             found: ItemPaged[Any] = (
-                self._client.walk_blobs(delimiter=delimiter, **options)
-                if delimiter
+                self._client.walk_blobs(delimiter="/", **options)
+                if part.by_folder
                 else self._client.list_blobs(**options)
             )
             try:
-                next(found.by_page(marker or None))
+                next(found.by_page(part.marker or None))
             except _TakenError as taken:
-                return parse_page(taken.body)
+                return read_page(taken.body, self.url)
             raise TransientError("an answer came that is no listing")
 
         return self._ask(self.url, attempt)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import requests
 from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential
@@ -19,11 +19,9 @@ from azure.core.pipeline.transport import RequestsTransport
 
 from mountd.errors import AccessDeniedError, BadInputError, DataChangedError, DestinationExistsError, NotFoundError
 from mountd.log import RedactingFilter
-from mountd.stores.credentials import REMEDY, Credential
-from mountd.stores.retry import NO_ANSWER, TransientError, parse_retry_after
-
-if TYPE_CHECKING:
-    from azure.core.credentials import TokenCredential
+from mountd.stores.credentials import IDENTITIES, REMEDY, Credential
+from mountd.stores.identity import identity_of
+from mountd.stores.retry import NO_ANSWER, NO_HOST, NO_TRUST, TransientError, parse_retry_after
 
 Timeouts = dict[str, Any]  # keywords for an SDK's transport
 
@@ -44,27 +42,13 @@ for _name in ("azure.core", "azure.storage"):
     logging.getLogger(_name).setLevel(logging.CRITICAL + 1)
 
 
-def default_credential() -> "TokenCredential":
-    """The identity of this machine, login or environment, as azure-identity finds it.
-
-    Raises:
-        BadInputError: azure-identity is not installed.
-    """
-    try:
-        from azure.identity import DefaultAzureCredential  # type: ignore[import-not-found,import-untyped,unused-ignore]  # optional
-    except ImportError:
-        raise BadInputError("--credential azure-default needs a package more: pip install azure-identity") from None
-    found: TokenCredential = DefaultAzureCredential()
-    return found
-
-
 def sdk_credential(found: Credential, account: str) -> Any:
     """What an SDK's client takes as its credential."""
     if found.kind == "key":
         return AzureNamedKeyCredential(account, found.secret)
     if found.kind == "sas":
         return AzureSasCredential(found.secret)
-    return default_credential() if found.kind == "azure_default" else None
+    return identity_of(found) if found.kind in IDENTITIES else None
 
 
 class _BoundedAnswers(requests.adapters.HTTPAdapter):
@@ -180,8 +164,10 @@ def _network_reason(error: Exception) -> str:
     text = str(error)
     signs = (
         ("Connection refused", "the connection was refused"),
-        ("NameResolutionError", "the host name was not found"),
-        ("Name or service not known", "the host name was not found"),
+        ("NameResolutionError", NO_HOST),
+        ("Name or service not known", NO_HOST),
+        ("CERTIFICATE_VERIFY_FAILED", NO_TRUST),
+        ("SSLError", "no TLS can be agreed on"),
         ("timed out", NO_ANSWER),
     )
     return next((said for sign, said in signs if sign in text), "the connection failed or broke off")
@@ -209,5 +195,7 @@ def _answered(name: str, error: HttpResponseError, *, pinned: bool, anonymous: b
         return AccessDeniedError(f"{name}: access denied, {denied} ({said}); {REMEDY}")
     if status == 404:
         what = "no such container; create it or check its name" if code == NO_CONTAINER else "no such object"
+        if name.endswith("/") and code != NO_CONTAINER:  # what was asked for was a listing
+            what = "no such account or container; check both names"
         return NotFoundError(f"{name}: {what}")
     return BadInputError(f"{name}: the store refuses the request ({said})")

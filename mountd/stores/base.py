@@ -18,7 +18,7 @@ The error contract, which callers rely on and which the conformance suite checks
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
@@ -137,6 +137,44 @@ class Lister(Protocol):
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Yield every object whose key starts with `prefix`, recursively, in no promised order; lazily, page by page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a listing that is still to come: the keys that start with `prefix`, or those of them in a range.
+
+    With a range it is those from `start` on and before `end` (either may be '' for no limit). `marker` is where a page
+    goes on, `after` the last name before it, `empty_pages` how many there were without any key. `by_folder`: only what lies
+    directly below `prefix`; each folder there becomes a part of its own. Only `prefix` is a key's; the others are the
+    store's own words, and all outlive the process.
+    """
+
+    prefix: str
+    start: str = ""
+    end: str = ""
+    marker: str = ""
+    after: str = ""
+    by_folder: bool = False
+    empty_pages: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What one request for a `Part` brought, and the parts that the rest of it is."""
+
+    objects: Sequence[ObjectInfo]
+    rest: Sequence[Part] = ()
+
+
+@runtime_checkable
+class PartLister(Lister, Protocol):
+    """A lister that can be asked for a part at a time, by many threads, and go on where another process stopped."""
+
+    def list_part(self, part: Part, idle: int) -> Page:
+        """The next page of `part`; all pages of all parts that follow from it are the listing, each key once.
+
+        `idle` is how many threads have nothing to ask for: that many more parts are welcome.
+        """
 
 
 @runtime_checkable

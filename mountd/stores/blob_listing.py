@@ -1,268 +1,127 @@
-"""A listing of a container by many requests at once.
+"""The listing of an Azure container, part by part.
 
-One listing comes page after page, because each page names the next one. So the names below a prefix are divided, while
-there is less to do than requests may be on their way: one level is listed with a delimiter, and what is seen there is put
-into some thirty groups, each of which is all that begins with a longer prefix; every group is then listed as a whole, or
-divided again. A prefix that fits into one page is never divided, so most datasets cost one request, and a tree of many
-small folders hardly more than its pages. A folder of more than 20,000 files stays one listing: nothing tells where to
-divide it.
+A part of the listing is one flat run of pages. While threads have nothing to do it is divided: where its first page shows a
+few large folders, by folder; else by range of names, where the service has `startFrom` (asked once a listing). The page on
+which it was decided to go by folder is thrown away, so nothing depends on how a service orders folders among files.
 
-Pages come as XML and are parsed here: the SDK's own parser costs many times as much for each blob.
-
-Invariants: every blob is yielded once, in no order; at most `_REQUESTS` pages are on their way and as many wait to be taken;
-the threads end with the generator, also when it is not read to its end. A page that cannot be right (no XML, a negative
-length, a marker that leads back) is an error or asked for again, never a shorter listing. The lock protects the prefixes to
-do and the number of busy threads; nothing is asked under it.
+Invariants: every key comes once, or the listing is an error: a page that begins before the last one ended, a marker that
+repeats, a name outside of what was asked for are told as what they are.
 """
 
-import heapq
-import os
-import queue
-import threading
-from base64 import b64decode
-from binascii import Error as NotBase64Error
-from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
-from functools import lru_cache
-from urllib.parse import unquote
-from xml.etree import ElementTree as ET
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
 
-from mountd.errors import CorruptDataError
-from mountd.stores.base import ObjectInfo, normal_etag
-from mountd.stores.retry import TransientError
+from mountd.errors import BadInputError, CorruptDataError
+from mountd.stores.base import ObjectInfo, Page, Part
+from mountd.stores.blob_pages import BlobPage
+from mountd.stores.boundaries import boundaries
+from mountd.stores.source import Source
 
-_REQUESTS = 8  # each holds a page of up to 4 MB, and Python parses no more than one at a time
-_PARTS = 4 * _REQUESTS
-_LEVEL_PAGES = 4
-_NS_PER_S = 1_000_000_000
+_PAGE_NAMES = 5000  # the most that the service gives
+# On a page. A folder becomes a request of its own: with more folders to a page, that costs more than it gains.
+_FEW_FOLDERS: Final = 4
+_MOST_FOLDERS: Final = 8  # where names cannot be cut into ranges
+_CUTS_AN_IDLER: Final = 4  # some lead nowhere, and cost one request
+_MOST_EMPTY_PAGES: Final = 1000
+_ASK: Final = "ask whoever runs that service"
+
+#: (a part whose prefix is a whole name's, how many names at most) -> its next page; blocks, and raises our errors.
+Ask = Callable[[Part, int], BlobPage]
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """One answer: blobs with their full names, the folders in their place if a delimiter was given, the next marker."""
+class BlobListing:
+    """A PartLister of one container below the source's prefix."""
 
-    blobs: list[ObjectInfo]
-    folders: list[str]
-    marker: str
+    def __init__(self, source: Source, ask: Ask) -> None:
+        self._source, self._ask = source, ask
+        self._ranged: bool | None = None  # whether the service knows startFrom; two threads may ask at once, to no harm
 
+    def list_part(self, part: Part, idle: int) -> Page:
+        """The next page of `part`."""
+        full = replace(part, prefix=self._source.prefix + part.prefix)
+        page = self._ask(full, _PAGE_NAMES)
+        self._check(full, page)
+        names = [each.key for each in page.objects]
+        if page.marker and not part.by_folder and idle and self._goes_by_folder(full, page, names):
+            return Page((), (Part(part.prefix, by_folder=True),))
+        is_over = not page.marker or bool(full.end and names and names[-1] >= full.end)
+        rest = [] if is_over else self._rest(part, full, page, names, idle)
+        folders = [Part(self._key(folder)) for folder in page.folders]
+        return Page([self._own(each) for each in page.objects if self._is_asked_for(full, each.key)], [*folders, *rest])
 
-#: (prefix, delimiter, marker) -> a page; blocks, and raises our errors.
-Ask = Callable[[str, str, str], Page]
+    def _rest(self, part: Part, full: Part, page: BlobPage, names: list[str], idle: int) -> list[Part]:
+        told = names or page.folders
+        after, empty_pages = (told[-1], 0) if told else (part.after, part.empty_pages + 1)
+        onward = replace(part, marker=page.marker, after=after, empty_pages=empty_pages)
+        if not (idle and names) or part.by_folder or page.is_hierarchical or names != sorted(names):
+            return [onward]
+        if not self._has_ranges(names):
+            return [onward]
+        cuts = boundaries(names[0], names[-1], full.prefix, full.end, idle * _CUTS_AN_IDLER)
+        if not cuts:
+            return [onward]
+        ends = [*cuts[1:], full.end]
+        ranges = [Part(part.prefix, start, end) for start, end in zip(cuts, ends, strict=True)]
+        return [replace(onward, end=cuts[0]), *ranges]
 
+    def _goes_by_folder(self, full: Part, page: BlobPage, names: list[str]) -> bool:
+        """Whether the part, of which this is the first page, is better asked for by folder."""
+        if full.marker or full.start or full.end or not names:
+            return False
+        folders = {rest[:cut] for rest in (name[len(full.prefix) :] for name in names) if (cut := rest.find("/")) >= 0}
+        if page.is_hierarchical or not self._has_ranges(names):
+            return 0 < len(folders) <= _MOST_FOLDERS
+        return 0 < len(folders) <= _FEW_FOLDERS
 
-def parse_page(body: bytes) -> Page:
-    """Read the answer to List Blobs.
+    def _has_ranges(self, names: list[str]) -> bool:
+        """Whether the service begins where it is told to: an older one lists from the beginning, or refuses.
 
-    Raises:
-        TransientError: it is not whole, or none.
-        CorruptDataError: what it tells of a blob cannot be.
-    """
-    try:
-        root = ET.fromstring(body)  # noqa: S314  # expat bounds what entities may grow to
-    except ET.ParseError:
-        raise TransientError("a page of the listing is not whole") from None
-    found = root.find("Blobs")
-    if root.tag != "EnumerationResults" or found is None:
-        raise TransientError("an answer came that is no listing")
-    blobs = [_blob(each) for each in found.iterfind("Blob") if each.find("Deleted") is None]
-    folders = [_name(each) for each in found.iterfind("BlobPrefix")]
-    return Page(blobs, folders, root.findtext("NextMarker") or "")
-
-
-def _blob(element: ET.Element) -> ObjectInfo:
-    name = _name(element)
-    told = element.find("Properties")
-    try:
-        if told is None:
-            raise ValueError  # noqa: TRY301  # as any other thing that is missing
-        size, etag = int(told.findtext("Content-Length") or 0), normal_etag(told.findtext("Etag"))
-        modified_s = _seconds(told.findtext("Last-Modified") or "")
-        md5 = b64decode(told.findtext("Content-MD5") or "", validate=True) or None
-        if size < 0 or not etag:
-            raise ValueError  # noqa: TRY301  # as above
-    except (ValueError, NotBase64Error):
-        raise CorruptDataError(f"{name!r}: the listing tells no length, ETag or time of it that can be") from None
-    return ObjectInfo(name, size, etag, modified_s * _NS_PER_S, _is_directory(element, told), md5)
-
-
-def _is_directory(element: ET.Element, told: ET.Element) -> bool:
-    if told.findtext("ResourceType") == "directory":
-        return True
-    metadata = element.find("Metadata")
-    if metadata is None:
-        return False
-    return any(each.tag.lower() == "hdi_isfolder" and (each.text or "").lower() == "true" for each in metadata)
-
-
-def _name(element: ET.Element) -> str:
-    found = element.find("Name")
-    if found is None or not found.text:
-        raise TransientError("a page of the listing has a blob without a name")
-    # What XML cannot hold comes percent-encoded, and is marked.
-    return unquote(found.text, errors="surrogateescape") if found.get("Encoded") == "true" else found.text
-
-
-@lru_cache(4096)
-def _seconds(text: str) -> int:
-    try:
-        return int(parsedate_to_datetime(text).timestamp())
-    except (TypeError, IndexError):
-        raise ValueError(text) from None
-
-
-def listed(ask: Ask, prefix: str) -> Iterator[ObjectInfo]:
-    """Yield every blob whose full name starts with `prefix`.
-
-    Raises:
-        CorruptDataError: the service's pages lead in a circle.
-    """
-    first = ask(prefix, "", "")
-    if first.marker:
-        yield from _Walk(ask, prefix, first).blobs()
-    else:
-        yield from first.blobs
-
-
-def _pages(ask: Ask, prefix: str, delimiter: str, first: Page) -> Iterator[Page]:
-    """The pages of one listing, of which the first is there."""
-    seen, page = {""}, first
-    while True:
-        yield page
-        if not page.marker:
-            return
-        if page.marker in seen:
-            raise CorruptDataError(f"{prefix!r}: the pages of the listing lead in a circle; the service is at fault")
-        seen.add(page.marker)
-        page = ask(prefix, delimiter, page.marker)
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """What is to be listed: all that begins with `prefix`; its first page, if somebody has asked for it."""
-
-    prefix: str
-    first: Page | None = None
-
-
-class _Walk:
-    """Threads that take a part, and list or divide it; what they find waits where `blobs` takes it."""
-
-    def __init__(self, ask: Ask, prefix: str, first: Page) -> None:
-        self._ask = ask
-        self._to_do = deque([_Part(prefix, first)])
-        self._busy = 0
-        self._changed = threading.Condition()
-        self._found: queue.Queue[list[ObjectInfo] | BaseException | None] = queue.Queue(_REQUESTS)
-        self._is_over = False
-
-    def blobs(self) -> Iterator[ObjectInfo]:
-        """Yield what is found, until all is done or something failed."""
-        threads = [threading.Thread(target=self._work, name=f"listing-{n}", daemon=True) for n in range(_REQUESTS)]
-        for thread in threads:
-            thread.start()
-        left = len(threads)
-        try:
-            while left:
-                found = self._found.get()
-                if isinstance(found, BaseException):
-                    raise found
-                if found is None:
-                    left -= 1
-                else:
-                    yield from found
-        finally:
-            self._end()
-            for thread in threads:
-                while thread.is_alive():  # it may wait for room
-                    self._drain()
-                    thread.join(0.05)
-
-    def _end(self) -> None:
-        with self._changed:
-            self._is_over = True
-            self._changed.notify_all()
-
-    def _drain(self) -> None:
-        while not self._found.empty():
-            self._found.get_nowait()
-
-    def _work(self) -> None:
-        try:
-            while (part := self._next()) is not None:
-                self._list(part)
-                self._done()
-        except BaseException as error:  # noqa: BLE001  # raised where the blobs are taken
-            self._end()
-            self._found.put(error)
-        else:
-            self._found.put(None)
-
-    def _next(self) -> _Part | None:
-        """A part to list; None when there is none left, and nobody is busy who may find more."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._is_over or self._to_do or not self._busy)
-            if self._is_over or not self._to_do:
-                return None
-            self._busy += 1
-            return self._to_do.popleft()
-
-    def _done(self) -> None:
-        with self._changed:
-            self._busy -= 1
-            if not self._busy:
-                self._changed.notify_all()
-
-    def _list(self, part: _Part) -> None:
-        first = part.first or self._ask(part.prefix, "", "")
-        with self._changed:
-            is_short = len(self._to_do) + self._busy < _REQUESTS
-        if first.marker and is_short and self._is_divided(part.prefix):
-            return  # the first page comes again: that costs one request, and a blob is told once
-        if not first.blobs and not first.marker and part.prefix.endswith("/"):
-            # Only a real directory can hold nothing; a listing with a delimiter shows it as any other folder.
-            self._found.put([ObjectInfo(part.prefix, 0, "", 0, is_directory=True)])
-        for page in _pages(self._ask, part.prefix, "", first):
-            self._found.put(page.blobs)
-            if self._is_over:
-                return
-
-    def _is_divided(self, prefix: str) -> bool:
-        """List one level below `prefix`, and leave the parts of it to whoever is free; False if it is too wide."""
-        blobs, folders = dict[str, ObjectInfo](), list[str]()
-        for number, page in enumerate(_pages(self._ask, prefix, "/", self._ask(prefix, "/", ""))):
-            if page.marker and (number == _LEVEL_PAGES - 1 or not page.folders):
+        The names of a page answer that if the last is not the first, with which one that does not know it would begin.
+        """
+        if self._ranged is None:
+            if names[0] >= names[-1]:
                 return False
-            blobs |= {blob.key: blob for blob in page.blobs}
-            folders += page.folders
-        parts = list[_Part]()
-        for common, names in _groups([*blobs, *dict.fromkeys(folders)]):
-            if all(name in blobs for name in names):
-                self._found.put([blobs[name] for name in names])
-            else:
-                parts.append(_Part(common))
-        with self._changed:
-            self._to_do.extend(parts)
-            self._changed.notify_all()
-        return True
+            try:
+                page = self._ask(Part(self._source.prefix, start=names[-1]), 1)
+                self._ranged = not page.objects or page.objects[0].key >= names[-1]
+            except BadInputError:
+                self._ranged = False
+        return self._ranged
+
+    def _check(self, part: Part, page: BlobPage) -> None:
+        told = self._source.base_url
+        for name in (*(each.key for each in page.objects), *page.folders):
+            if not name.startswith(part.prefix.removesuffix("/")):
+                raise CorruptDataError(f"{told}: the listing tells {name[:200]!r}, which was not asked for; {_ASK}")
+        first = page.objects[0].key if page.objects else next(iter(page.folders), "")
+        if part.start and first and first < part.start:
+            raise CorruptDataError(f"{told}: the listing begins at {first[:200]!r}, before what was asked for; {_ASK}")
+        if page.marker and page.marker == part.marker:
+            raise CorruptDataError(f"{told}: the listing goes in circles: a page leads to itself; {_ASK}")
+        if part.after and first and _is_before(first, part.after):
+            raise CorruptDataError(f"{told}: the listing tells {first[:200]!r} again, or too late; {_ASK}")
+        if part.empty_pages > _MOST_EMPTY_PAGES:
+            raise CorruptDataError(
+                f"{told}: the listing has {part.empty_pages} empty pages, one after the other; {_ASK}"
+            )
+
+    def _is_asked_for(self, full: Part, name: str) -> bool:
+        # The prefix's own directory marker has no key below it.
+        return name != self._source.prefix and (not full.end or name < full.end)
+
+    def _own(self, found: ObjectInfo) -> ObjectInfo:
+        return replace(found, key=self._key(found.key)) if self._source.prefix else found
+
+    def _key(self, name: str) -> str:
+        return name[len(self._source.prefix) :]
 
 
-def _groups(names: list[str]) -> list[tuple[str, list[str]]]:
-    """Divide `names` into some `_PARTS` groups, each with its common beginning, which nothing outside of the group has."""
-    groups, done = [(-len(names), _common(names), names)], list[tuple[str, list[str]]]()
-    while groups and len(groups) + len(done) < _PARTS:
-        _, common, largest = heapq.heappop(groups)
-        if len(largest) == 1:
-            done.append((common, largest))
-            continue
-        by_next = dict[str, list[str]]()
-        for name in largest:
-            by_next.setdefault(name[: len(common) + 1], []).append(name)
-        for group in by_next.values():
-            heapq.heappush(groups, (-len(group), _common(group), group))
-    return done + [(common, group) for _, common, group in groups]
-
-
-def _common(names: list[str]) -> str:
-    return os.path.commonprefix(names)  # noqa: RUF071  # of characters is what is meant
+def _is_before(first: str, after: str) -> bool:
+    """Whether a name comes before or at another in every order that a service is known to have."""
+    orders = (
+        (first, after),
+        (first.encode("utf-16-be", "surrogatepass"), after.encode("utf-16-be", "surrogatepass")),
+        (first.replace("/", "\0"), after.replace("/", "\0")),  # hierarchical accounts: a folder's files come first
+    )
+    return all(one <= other for one, other in orders)  # type: ignore[operator]  # pairs of one type

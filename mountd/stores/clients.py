@@ -18,7 +18,7 @@ from obstore import exceptions as obstore_errors
 
 from mountd.errors import AccessDeniedError, BadInputError, DataChangedError, MountdError, NotFoundError
 from mountd.stores.base import check_process
-from mountd.stores.retry import NO_ANSWER, NO_TIME, TransientError, TurnedAwayError, attempt_limits_s
+from mountd.stores.retry import NO_ANSWER, NO_HOST, NO_TIME, NO_TRUST, TransientError, TurnedAwayError, attempt_limits_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,8 +40,8 @@ _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>(\w{1,80})</Code>")
 _SIGNS = (
     ("ConnectionRefused", "the connection was refused"),
-    ("dns error", "the host name was not found"),
-    ("InvalidCertificate", "the certificate is not valid"),
+    ("dns error", NO_HOST),
+    ("InvalidCertificate", NO_TRUST),
     ("ConnectionReset", "the connection was reset"),
     ("kind: Connect", "no connection"),
     ("TimedOut", NO_ANSWER),

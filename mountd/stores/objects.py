@@ -24,7 +24,8 @@ from obstore.store import AzureStore
 from mountd.errors import BadInputError, DataChangedError, HostilePathError, MountdError, NotFoundError
 from mountd.stores.base import REFUSED_UNCHANGED, Buffer, TimedReader, Within, changed, is_told, normal_etag
 from mountd.stores.clients import NO_RETRIES, Clients, RangeIgnoredError, Translated
-from mountd.stores.credentials import REMEDY, Credential, resolve
+from mountd.stores.credentials import IDENTITIES, REMEDY, Credential, resolve
+from mountd.stores.identity import identity_of
 from mountd.stores.retry import Deadline, TransientError, TurnedAwayError, retry
 from mountd.stores.share_access import resolve_for_share
 from mountd.stores.source import Source
@@ -230,8 +231,8 @@ def open_blob(
         config |= {"account_key": found.secret, "credential_type": "access_key"}
     elif found.kind == "sas":
         config |= {"sas_key": found.secret, "credential_type": "sas_token"}
-    elif found.kind == "azure_default":
-        provider = _token_provider()
+    elif found.kind in IDENTITIES:
+        provider = _token_provider(found)
 
     def make(options: "ClientConfig") -> "ObjectStore":
         if source.endpoint.startswith("http:"):
@@ -261,13 +262,11 @@ def open_blob(
     )
 
 
-def _token_provider() -> "Callable[[], AzureCredential]":
-    from mountd.stores.azure_sdk import default_credential
-
-    login = default_credential()
+def _token_provider(credential: Credential) -> "Callable[[], AzureCredential]":
+    asked = identity_of(credential)
 
     def provide() -> "AzureCredential":
-        token = login.get_token("https://storage.azure.com/.default")
+        token = asked.token()
         return {"token": token.token, "expires_at": datetime.fromtimestamp(token.expires_on, UTC)}
 
     return provide

@@ -1,25 +1,34 @@
 """The way from a URL to a store.
 
 `open_reader`, `open_lister` and `open_writer` take a *base URL* (a store's URL plus a prefix, ending in `/`; keys are
-relative to it) and import a service's SDK only when that service is asked for. What a URL means is `source`'s to say;
-its names are here too, for callers who need nothing else of the stores.
+relative to it) and import a service's SDK only when that service is asked for. What takes credentials stands behind a store
+of `renewing`, which looks them up again; whoever replaces them by hand gives the provider. What a URL means is `source`'s to
+say; its names are here too, for callers who need nothing else of the stores.
 """
 
 from typing import TYPE_CHECKING
 
 from mountd.errors import BadInputError
 from mountd.stores.base import Lister, RangeReader, Writer
+from mountd.stores.credentials import refuse_plain_login
 from mountd.stores.source import Source, as_blobs, file_url, local_path, parse_source, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from mountd.stores.azure_blob import AzureBlobStore
+    from mountd.stores.azure_datalake import AzureDataLakeStore
+    from mountd.stores.azure_files import AzureFilesStore
+    from mountd.stores.base import TimedReader
     from mountd.stores.credentials import Credential
     from mountd.stores.local import LocalStore
     from mountd.stores.memory import MemoryStore
+    from mountd.stores.renewing import CredentialProvider
 
 __all__ = [
     "Source",
+    "check_credential",
+    "create_place",
     "file_url",
     "folding",
     "local_path",
@@ -28,12 +37,13 @@ __all__ = [
     "open_writer",
     "parse_source",
     "require_verifiable",
+    "takes_credentials",
 ]
 
 
 def open_reader(
     url: str,
-    credential: "Credential | None",
+    credential: "Credential | CredentialProvider | None",
     *,
     deadline_s: float = 60,
     on_retry: "Callable[[], None] | None" = None,
@@ -47,23 +57,76 @@ def open_reader(
     source = _base(url)
     if source.kind in {"file", "memory"}:
         return _local_or_memory(source)
+    if source.kind == "https":
+        from mountd.stores import web
+
+        return web.open_https(source, deadline_s=deadline_s, on_retry=on_retry)
+    from mountd.stores.renewing import RenewingReader
+
     if source.kind == "datalake":
         source = as_blobs(source)  # docs/decisions/0013
-    if source.kind == "blob" and verified:
-        from mountd.stores import azure_blob
+    open_store = _opener(source, deadline_s, on_retry, verified=verified)
+    return RenewingReader(_provider(credential), open_store, deadline_s)
 
-        return azure_blob.AzureBlobStore(source, credential, deadline_s=deadline_s, verified=True, on_retry=on_retry)
-    if source.kind == "share" and verified:
-        from mountd.stores import azure_files
 
-        return azure_files.AzureFilesStore(source, credential, deadline_s=deadline_s, verified=True, on_retry=on_retry)
-    if source.kind in {"blob", "share"}:
+def _opener(
+    source: Source, deadline_s: float, on_retry: "Callable[[], None] | None", *, verified: bool
+) -> "Callable[[Credential | None], TimedReader]":
+    """How a reader of the service of `source` is opened."""
+
+    def open_store(credential: "Credential | None") -> "TimedReader":
+        refuse_plain_login(credential, source.base_url, source.endpoint)
+        if verified and source.kind == "share":
+            from mountd.stores import azure_files
+
+            return azure_files.AzureFilesStore(
+                source, credential, deadline_s=deadline_s, verified=True, on_retry=on_retry
+            )
+        if verified:
+            from mountd.stores import azure_blob
+
+            return azure_blob.AzureBlobStore(
+                source, credential, deadline_s=deadline_s, verified=True, on_retry=on_retry
+            )
         from mountd.stores import objects
 
         return objects.open_blob(source, credential, deadline_s=deadline_s, on_retry=on_retry)
-    from mountd.stores import web
 
-    return web.open_https(source, deadline_s=deadline_s, on_retry=on_retry)
+    return open_store
+
+
+def _provider(credential: "Credential | CredentialProvider | None") -> "CredentialProvider":
+    from mountd.stores.renewing import CredentialProvider
+
+    return credential if isinstance(credential, CredentialProvider) else CredentialProvider(credential)
+
+
+def takes_credentials(url: str) -> bool:
+    """Whether a credential is of any use for the source `url`."""
+    return parse_source(url).kind not in {"file", "memory", "https"}
+
+
+def check_credential(url: str, credential: "Credential") -> None:
+    """See that a credential is for the account of `url`; nobody is asked.
+
+    Raises:
+        AccessDeniedError: it is for another one, or is malformed.
+    """
+    from mountd.stores.credentials import resolve
+
+    resolve(credential, parse_source(url).account)
+
+
+def create_place(url: str, credential: "Credential | None", *, deadline_s: float = 60) -> None:
+    """Make the container or file share of the base URL `url`, if it is not there.
+
+    Raises:
+        BadInputError: it is none of the two.
+        MountdError: the account is out of reach, or refuses.
+    """
+    from mountd.stores import azure_places
+
+    azure_places.create(_base(url), credential, deadline_s=deadline_s)
 
 
 def require_verifiable(urls: "Sequence[str]") -> None:
@@ -73,7 +136,7 @@ def require_verifiable(urls: "Sequence[str]") -> None:
         BadInputError: some of `urls` are asked over a network, and none of these has checksums.
     """
     far = [url for url in urls if parse_source(url).kind not in {"file", "memory"}]
-    if far and not any(parse_source(url).kind in {"blob", "datalake", "share"} for url in far):
+    if far and not any(takes_credentials(url) for url in far):
         raise BadInputError(f"--verify-wire: {far[0]}: a web server tells no checksums; leave it out")
 
 
@@ -91,21 +154,15 @@ def open_lister(url: str, credential: "Credential | None", *, deadline_s: float 
     source = _base(url)
     if source.kind in {"file", "memory"}:
         return _local_or_memory(source)
+    if source.kind == "https":
+        from mountd.stores import web
+
+        return web.HttpsLister(source, deadline_s=deadline_s)
+    from mountd.stores.renewing import RenewingLister, RenewingPartLister
+
     if source.kind == "blob":
-        from mountd.stores import azure_blob
-
-        return azure_blob.AzureBlobStore(source, credential, deadline_s=deadline_s)
-    if source.kind == "datalake":
-        from mountd.stores import azure_datalake
-
-        return azure_datalake.AzureDataLakeStore(source, credential, deadline_s=deadline_s)
-    if source.kind == "share":
-        from mountd.stores import azure_files
-
-        return azure_files.AzureFilesStore(source, credential, deadline_s=deadline_s)
-    from mountd.stores import web
-
-    return web.HttpsLister(source, deadline_s=deadline_s)
+        return RenewingPartLister(_provider(credential), lambda found: _blob_store(source, found, deadline_s))
+    return RenewingLister(_provider(credential), lambda found: _sdk_store(source, found, deadline_s))
 
 
 def open_writer(url: str, credential: "Credential | None", *, deadline_s: float = 60) -> Writer:
@@ -121,6 +178,15 @@ def open_writer(url: str, credential: "Credential | None", *, deadline_s: float 
         raise BadInputError(
             f"{source.store_url}: a web server cannot be written to; use a folder or an Azure container"
         )
+    from mountd.stores.renewing import RenewingWriter
+
+    return RenewingWriter(_provider(credential), lambda found: _sdk_store(source, found, deadline_s))
+
+
+def _sdk_store(
+    source: Source, credential: "Credential | None", deadline_s: float
+) -> "AzureBlobStore | AzureDataLakeStore | AzureFilesStore":
+    refuse_plain_login(credential, source.base_url, source.endpoint)
     if source.kind == "datalake":
         from mountd.stores import azure_datalake
 
@@ -129,6 +195,11 @@ def open_writer(url: str, credential: "Credential | None", *, deadline_s: float 
         from mountd.stores import azure_files
 
         return azure_files.AzureFilesStore(source, credential, deadline_s=deadline_s)
+    return _blob_store(source, credential, deadline_s)
+
+
+def _blob_store(source: Source, credential: "Credential | None", deadline_s: float) -> "AzureBlobStore":
+    refuse_plain_login(credential, source.base_url, source.endpoint)
     from mountd.stores import azure_blob
 
     return azure_blob.AzureBlobStore(source, credential, deadline_s=deadline_s)

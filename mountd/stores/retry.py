@@ -24,6 +24,13 @@ _LEAST_S = 0.05  # less is not worth an attempt
 ATTEMPT_S = 5.0  # no attempt is given less, unless less is left
 NO_ANSWER = "no answer in time"
 NO_TIME = "no time for another attempt"
+NO_HOST = "the host name was not found"
+NO_TRUST = "the certificate is not valid"
+_REMEDIES = {
+    NO_HOST: "check the account's name, and this machine's DNS",
+    NO_TRUST: "check the clock; name the file of an authority of your own in SSL_CERT_FILE and REQUESTS_CA_BUNDLE",
+}
+_REMEDY = "check the address and the network, then try again"
 _OUT_OF_TIME = {NO_ANSWER, NO_TIME}
 _LEAST_PAUSE_S = 0.01  # a draw of 0 must not become a busy loop
 
@@ -131,7 +138,7 @@ def retry(
         pause_s = min(backoff.pause_s(failures, draw()), deadline.remaining_s / 2)
         sleep(max(pause_s, asked_s or 0.0))
     tried = f"{failures} attempt{'s' * (failures != 1)} in {deadline.elapsed_s:.1f} s of {deadline.seconds:g} s"
-    raise StoreUnreachableError(f"{what}: {reason} ({tried}); check the address and the network, then try again")
+    raise StoreUnreachableError(f"{what}: {reason} ({tried}); {_REMEDIES.get(reason, _REMEDY)}")
 
 
 def parse_retry_after(header: str | None, now_s: float | None = None) -> float | None:

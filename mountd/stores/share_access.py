@@ -3,7 +3,7 @@
 from importlib.util import find_spec
 
 from mountd.errors import AccessDeniedError, BadInputError
-from mountd.stores.credentials import REMEDY, Credential, resolve
+from mountd.stores.credentials import REMEDY, Credential, refuse_plain_login, resolve
 from mountd.stores.source import Source
 
 
@@ -20,15 +20,5 @@ def resolve_for_share(source: Source, credential: Credential | None) -> Credenti
     if found.kind == "anonymous":
         never = f"{source.base_url}: access denied, a file share is never public, so anonymous does not do"
         raise AccessDeniedError(f"{never}; {REMEDY}")
-    refuse_plain_login(source, found)
+    refuse_plain_login(found, source.base_url, source.endpoint)
     return found
-
-
-def refuse_plain_login(source: Source, found: Credential) -> None:
-    """Keep a login's token from a network without TLS.
-
-    Raises:
-        BadInputError: the endpoint is plain http, and `found` is neither a key nor a SAS token.
-    """
-    if found.kind not in {"key", "sas"} and source.endpoint.startswith("http:"):
-        raise BadInputError(f"{source.base_url}: a login goes over https only; use azfiles://, a key or a SAS token")

@@ -287,7 +287,9 @@ class Supervisor:
             self._on_bell()  # what came before would be lost with the pipe
             if self._ending is not None or self._is_over:
                 return
-            handing.to_new_code(executable, self._order, self._service, self._sockets, self._claim, self._channel)
+            handing.to_new_code(
+                executable, self._service.order, self._service, self._sockets, self._claim, self._channel
+            )
         except OSError as error:
             _LOG.warning("%s: the supervisor stays as it is: %s", self._order.mountpoint, error)
         finally:

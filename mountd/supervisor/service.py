@@ -10,6 +10,7 @@ mount, and the next worker gets a new one in its place.
 Single-threaded: everything here is called by the supervisor's loop.
 """
 
+import json
 import logging
 import os
 import select
@@ -25,6 +26,7 @@ from mountd.errors import DefectError, MountdError, MountPointError
 from mountd.fuse import handshake, mounting
 from mountd.fuse.protocol import Limits
 from mountd.fuse.table import InFlightTable
+from mountd.stores.credentials import Credential
 from mountd.supervisor import restarting
 from mountd.supervisor.refusing import Refuser
 from mountd.supervisor.restarting import HangWatch, RestartPolicy
@@ -167,6 +169,7 @@ class Service:
             "serving": self._on_serving,
             "error": self._on_error,
             "plan": self._on_plan,
+            "credential": self._on_credential,
             "ended": self._on_ended,
         }[message.say](worker, message)
 
@@ -305,6 +308,16 @@ class Service:
             os.close(self.plan.descriptor)
         descriptors = message.descriptors
         self.plan = Plan(descriptors[0], str(message.told["digest"])) if descriptors else None
+
+    def _on_credential(self, _: WorkerProcess, message: Message) -> None:
+        """Give the next worker what was handed to this one."""
+        descriptor = message.descriptors[0]
+        try:
+            told = json.loads(os.pread(descriptor, os.fstat(descriptor).st_size, 0))
+        finally:
+            os.close(descriptor)
+        handed = dict.fromkeys(message.told["sources"], Credential.from_json(told))
+        self.order = replace(self.order, credentials={**self.order.credentials, **handed})
 
     def _on_ended(self, _: WorkerProcess, __: Message) -> None:
         self.is_over = True

@@ -1,33 +1,28 @@
 """Datastore: v1's face of a named place, and the registrations that make one.
 
 `Datastore(workspace, name)` looks a name up, as in v1. The `register_*` methods keep v1's signatures; unlike v1, `protocol`
-and `endpoint` are honoured, so an emulator or a private endpoint can be registered. No attribute and no repr shows a secret.
+and `endpoint` are honoured, so an emulator or a private endpoint can be registered. What it returns is of the class of its
+type (`azure_datastores`). No repr shows a secret.
 """
 
-import ipaddress
+import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Self, cast
 
 from mountd.errors import DestinationExistsError
 from runtime import datastores
 from runtime.api.data_path import DataPath
 from runtime.datastores import DatastoreRecord
+from runtime.datastores.addresses import azure_url
 from runtime.errors import UserErrorException
 
 if TYPE_CHECKING:
+    from mountd.stores.credentials import Credential
+    from mountd.stores.source import Source
+    from runtime.api.azure_datastores import AzureBlobDatastore, AzureDataLakeGen2Datastore, AzureFileDatastore
     from runtime.api.workspace import Workspace
-
-_PROBE_DEADLINE_S = 15
-_TYPES = {
-    "blob": "AzureBlob",
-    "datalake": "AzureDataLakeGen2",
-    "share": "AzureFile",
-    "file": "LocalFolder",
-    "https": "Https",
-    "memory": "Memory",
-}
 
 
 class Datastore:
@@ -37,15 +32,25 @@ class Datastore:
         UnknownNameError: there is none of that name.
     """
 
-    def __init__(self, workspace: "Workspace", name: str | None = None) -> None:
+    workspace: "Workspace"
+    name: str
+    url: str
+    datastore_type: ClassVar[str] = "Memory"
+    _source: "Source"
+
+    def __new__(cls, workspace: "Workspace", name: str | None = None) -> Self:
+        """The datastore as the class of its type."""
         from mountd.stores.registry import parse_source
+        from runtime.api.azure_datastores import CLASSES
 
         records = datastores.load_all(workspace.folder)
         wanted = name or datastores.default_name(workspace.folder)
         record = records.get(wanted.lower()) or datastores.get(workspace.folder, wanted)
-        self.workspace = workspace
-        self.name, self.url = record.name, record.url
-        self._source = parse_source(record.url)
+        source = parse_source(record.url)
+        kind = CLASSES.get(source.kind, cls)
+        self = super().__new__(kind if issubclass(kind, cls) else cls)
+        self.workspace, self.name, self.url, self._source = workspace, record.name, record.url, source
+        return self
 
     @classmethod
     def get(cls, workspace: "Workspace", datastore_name: str) -> "Datastore":
@@ -71,28 +76,87 @@ class Datastore:
         overwrite: bool = False,  # noqa: FBT001, FBT002 # v1's signature
         create_if_not_exists: bool = False,  # noqa: FBT001, FBT002 # as above
         skip_validation: bool = False,  # noqa: FBT001, FBT002 # as above
-    ) -> "Datastore":
+        blob_cache_timeout: int | None = None,  # noqa: ARG003 # v1's; frozen files need none
+        grant_workspace_access: bool = False,  # noqa: FBT001, FBT002 # as above
+        subscription_id: str | None = None,
+        resource_group: str | None = None,
+    ) -> "AzureBlobDatastore":
         """Register a blob container; a SAS wins over a key, and without either the environment may hold a credential.
 
         Raises:
             UserErrorException: the name is taken and `overwrite` is False.
             MountdError: the container cannot be listed; not asked with `skip_validation`.
         """
-        from mountd.stores.credentials import Credential
+        _check_access(grant_workspace_access, subscription_id, resource_group)
+        url = azure_url("blob", account_name, container_name, protocol, endpoint)
+        record = DatastoreRecord(datastore_name, url, _account_credential(sas_token, account_key))
+        made = cls._register(
+            workspace, record, overwrite=overwrite, create=create_if_not_exists, validate=not skip_validation
+        )
+        return cast("AzureBlobDatastore", made)
 
-        if create_if_not_exists:
-            raise UserErrorException("create_if_not_exists comes with a later version; make the container first")
+    @classmethod
+    def register_azure_file_share(  # noqa: PLR0917 # v1's signature
+        cls,
+        workspace: "Workspace",
+        datastore_name: str,
+        file_share_name: str,
+        account_name: str,
+        sas_token: str | None = None,
+        account_key: str | None = None,
+        protocol: str | None = None,
+        endpoint: str | None = None,
+        overwrite: bool = False,  # noqa: FBT001, FBT002 # v1's signature
+        create_if_not_exists: bool = False,  # noqa: FBT001, FBT002 # as above
+        skip_validation: bool = False,  # noqa: FBT001, FBT002 # as above
+    ) -> "AzureFileDatastore":
+        """Register a file share; credentials and errors as `register_azure_blob_container`."""
+        url = azure_url("file", account_name, file_share_name, protocol, endpoint)
+        record = DatastoreRecord(datastore_name, url, _account_credential(sas_token, account_key))
+        made = cls._register(
+            workspace, record, overwrite=overwrite, create=create_if_not_exists, validate=not skip_validation
+        )
+        return cast("AzureFileDatastore", made)
+
+    @classmethod
+    def register_azure_data_lake_gen2(  # noqa: PLR0917 # v1's signature
+        cls,
+        workspace: "Workspace",
+        datastore_name: str,
+        filesystem: str,
+        account_name: str,
+        tenant_id: str | None = None,
+        client_id: str | None = None,
+        client_secret: str | None = None,
+        resource_url: str | None = None,
+        authority_url: str | None = None,
+        protocol: str | None = None,
+        endpoint: str | None = None,
+        overwrite: bool = False,  # noqa: FBT001, FBT002 # v1's signature
+        subscription_id: str | None = None,
+        resource_group: str | None = None,
+        grant_workspace_access: bool = False,  # noqa: FBT001, FBT002 # as above
+    ) -> "AzureDataLakeGen2Datastore":
+        """Register a file system of a Data Lake, for a service principal or whoever the environment says; nobody is asked.
+
+        Raises:
+            UserErrorException: the name is taken and `overwrite` is False, or the principal is given by half.
+        """
+        _check_access(grant_workspace_access, subscription_id, resource_group)
+        told = {"tenant_id": tenant_id, "client_id": client_id, "client_secret": client_secret}
+        given = {name: value for name, value in told.items() if value}
         credential = None
-        if sas_token:
-            credential = Credential("sas", sas_token.removeprefix("?"))
-        elif account_key:
-            credential = Credential("key", account_key)
-        address = _blob_address(account_name, protocol or "https", endpoint or "core.windows.net")
-        record = DatastoreRecord(datastore_name, datastores.base_url(f"{address}/{container_name}/"), credential)
-        if not skip_validation:
-            _probe(record)
-        datastores.add(workspace.folder, record, overwrite)
-        return cls(workspace, datastore_name)
+        if given:
+            if lacking := sorted(told.keys() - given.keys()):
+                raise UserErrorException(f"a service principal also needs {', '.join(lacking)}")
+            from mountd.stores.origins import principal
+
+            places = {"resource_url": resource_url or "", "authority_url": authority_url or ""}
+            credential = principal(given | places)
+        url = azure_url("dfs", account_name, filesystem, protocol, endpoint)
+        record = DatastoreRecord(datastore_name, url, credential)
+        made = cls._register(workspace, record, overwrite=overwrite, create=False, validate=False)
+        return cast("AzureDataLakeGen2Datastore", made)
 
     @classmethod
     def register_local_folder(
@@ -106,14 +170,39 @@ class Datastore:
         folder = Path(path)
         if not folder.is_dir():
             raise UserErrorException(f"{folder}: no such folder; make it first")
-        record = DatastoreRecord(datastore_name, datastores.base_url(os.fspath(folder.absolute())))
-        datastores.add(workspace.folder, record, overwrite)
-        return cls(workspace, datastore_name)
+        record = DatastoreRecord(datastore_name, os.fspath(folder.absolute()))
+        return cls._register(workspace, record, overwrite=overwrite, create=False, validate=True)
 
-    @property
-    def datastore_type(self) -> str:
-        """'AzureBlob', 'AzureDataLakeGen2', 'AzureFile', 'LocalFolder' or 'Https'."""
-        return _TYPES[self._source.kind]
+    @classmethod
+    def register_web_folder(
+        cls,
+        workspace: "Workspace",
+        datastore_name: str,
+        url: str,
+        overwrite: bool = False,  # noqa: FBT001, FBT002 # as its sisters
+    ) -> "Datastore":
+        """Register a web server's folder, whose files are named one by one (not in v1); nobody is asked."""
+        record = DatastoreRecord(datastore_name, url)
+        return cls._register(workspace, record, overwrite=overwrite, create=False, validate=False)
+
+    @classmethod
+    def _register(
+        cls, workspace: "Workspace", record: DatastoreRecord, *, overwrite: bool, create: bool, validate: bool
+    ) -> "Datastore":
+        """Keep the record; all that can fail is tried first, so that nothing is half registered."""
+        from runtime.datastores import checking
+
+        datastores.check_name(workspace.folder, record.name, overwrite=overwrite)
+        asked = dataclasses.replace(record, url=datastores.base_url(record.url))
+        asked = datastores.with_environment(asked)
+        if create:
+            from mountd.stores.registry import create_place
+
+            create_place(asked.url, asked.credential, deadline_s=checking.DEADLINE_S)
+        if validate:
+            checking.probe(asked)
+        datastores.add(workspace.folder, record, overwrite)
+        return cls(workspace, record.name)
 
     @property
     def account_name(self) -> str:
@@ -122,19 +211,17 @@ class Datastore:
 
     @property
     def container_name(self) -> str:
-        """The container; '' where there is none."""
+        """The container, file share or file system; '' where there is none."""
         return self._source.container
 
     @property
     def credential_type(self) -> str:
-        """'AccountKey', 'Sas', or 'None' (nothing of its own)."""
-        credential = datastores.get(self.workspace.folder, self.name).credential
-        kinds = {"key": "AccountKey", "connection_string": "AccountKey", "sas": "Sas"}
-        return kinds.get(credential.kind, "None") if credential else "None"
+        """'None': it needs none."""
+        return "None"
 
-    def path(self, path: str | None = None) -> DataPath:
+    def path(self, path: str | None = None, data_reference_name: str | None = None) -> DataPath:
         """A path below this datastore, for `Dataset.File.from_files`."""
-        return DataPath(self, path)
+        return DataPath(self, path, data_reference_name)
 
     def set_as_default(self) -> None:
         """Use this datastore where none is named."""
@@ -224,22 +311,15 @@ class Datastore:
         return DataPath(self, prefix)
 
 
-def _blob_address(account: str, protocol: str, endpoint: str) -> str:
-    """The URL above the container; an endpoint that is an address, localhost or has a port is an emulator's."""
-    host = endpoint.strip("/")
-    return f"{protocol}://{host}/{account}" if _is_path_style(host) else f"{protocol}://{account}.blob.{host}"
+def _account_credential(sas_token: str | None, account_key: str | None) -> "Credential | None":
+    from mountd.stores.credentials import Credential
+
+    if sas_token:
+        return Credential("sas", sas_token.removeprefix("?"))
+    return Credential("key", account_key) if account_key else None
 
 
-def _is_path_style(host: str) -> bool:
-    name, colon, _ = host.rpartition(":")
-    try:
-        ipaddress.ip_address((name if colon else host).strip("[]"))
-    except ValueError:
-        return bool(colon) or host == "localhost"
-    return True
-
-
-def _probe(record: DatastoreRecord) -> None:
-    from mountd.stores.registry import open_lister
-
-    next(iter(open_lister(record.url, record.credential, deadline_s=_PROBE_DEADLINE_S).list()), None)
+def _check_access(grant: bool, subscription_id: str | None, resource_group: str | None) -> None:  # noqa: FBT001 # v1's
+    """There is no workspace identity to grant anything to; v1's rule is kept, so that scripts hear of their mistakes."""
+    if grant and not (subscription_id and resource_group):
+        raise UserErrorException("grant_workspace_access needs subscription_id and resource_group")

@@ -57,6 +57,7 @@ class MountContext:
                     self._path,
                     source=self._label,
                     credentials=self._frozen.credentials,
+                    withheld=self._frozen.withheld,
                     lifeline=True,
                 )
             else:

@@ -1,6 +1,7 @@
 """The commands about places: `moorage init` and `moorage datastore ...`."""
 
 import dataclasses
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,9 @@ from runtime.errors import UnknownNameError
 
 if TYPE_CHECKING:
     from runtime.datastores import DatastoreRecord
+
+
+_FORMS = "file:PATH|env:NAME|command:LINE|azure-default|managed-identity[:CLIENT_ID]|anonymous"
 
 
 @click.command(short_help="Make a workspace here.")
@@ -37,15 +41,22 @@ def datastore() -> None:
 @datastore.command("add")
 @click.argument("name")
 @click.argument("url")
-@click.option(
-    "--credential", metavar="file:PATH|env:NAME|azure-default|anonymous", help="Where the secret is; never itself."
-)
+@click.option("--credential", metavar=_FORMS, help="Where the secret is; never itself.")
+@click.option("--keep", is_flag=True, help="Keep the secret itself: in the keyring, without one in datastores.toml.")
 @click.option("--overwrite", is_flag=True, help="Replace a datastore of this name.")
 @pass_invocation
-def add_datastore(invocation: Invocation, name: str, url: str, credential: str | None, overwrite: bool) -> None:  # noqa: FBT001 # click's
+def add_datastore(
+    invocation: Invocation,
+    name: str,
+    url: str,
+    credential: str | None,
+    *,
+    keep: bool,
+    overwrite: bool,
+) -> None:
     """Call the place at URL (a folder, an Azure container or a part of it, a web folder) NAME.
 
-    With env: or file:, what is kept is where the secret lies, and it is read on each use.
+    With env:, file: or command:, what is kept is where the secret lies, and it is read on each use; unless --keep.
     """
     from runtime import datastores
 
@@ -53,7 +64,7 @@ def add_datastore(invocation: Invocation, name: str, url: str, credential: str |
         raise UnknownNameError(f"{url}: no such folder; make it first, or give a URL")
     record = datastores.DatastoreRecord(name, url)
     if credential is not None:
-        record = _with_credential(record, credential)
+        record = _with_credential(record, credential, keep=keep)
     kept = datastores.add(invocation.workspace(), record, overwrite)
     click.echo(f"{kept.name} is {kept.url}")
 
@@ -84,6 +95,23 @@ def show_datastore(invocation: Invocation, name: str, as_json: bool) -> None:  #
     print_one(_datastore_row(record, datastores.default_name(workspace)), as_json=as_json)
 
 
+@datastore.command("check")
+@click.argument("name")
+@json_option
+@pass_invocation
+def check_datastore(invocation: Invocation, name: str, as_json: bool) -> None:  # noqa: FBT001 # click's
+    """List a datastore and read of one object with its credential; exit 0, or the code of what is wrong."""
+    from runtime import datastores
+    from runtime.datastores.checking import check
+
+    record = datastores.get(invocation.workspace(), name)
+    verdict = check(record)
+    if verdict.warning and not as_json:
+        click.echo(f"moorage: {record.name}: {verdict.warning}", err=True)
+    told = {"name": record.name, "url": record.url, "verdict": verdict.text, "warning": verdict.warning or None}
+    click.echo(json.dumps(told)) if as_json else click.echo(f"{record.name}: {verdict.text}")
+
+
 @datastore.command("remove")
 @click.argument("name")
 @pass_invocation
@@ -95,19 +123,18 @@ def remove_datastore(invocation: Invocation, name: str) -> None:
     click.echo(f"{name} is removed; its data is untouched")
 
 
-def _with_credential(record: "DatastoreRecord", option: str) -> "DatastoreRecord":
-    from mountd.stores.credentials import from_option
+def _with_credential(record: "DatastoreRecord", option: str, *, keep: bool) -> "DatastoreRecord":
+    from mountd.stores.origins import from_option
 
     credential = from_option(option)  # also checks that it leads somewhere now
-    kind, _, rest = option.partition(":")
-    if not rest:
-        return dataclasses.replace(record, credential=credential)
-    # A relative path means another file in another folder.
-    return dataclasses.replace(record, reference=f"file:{Path(rest).absolute()}" if kind == "file" else option)
+    if keep or not credential.origin:
+        return dataclasses.replace(record, credential=dataclasses.replace(credential, origin=""))
+    return dataclasses.replace(record, reference=credential.origin)
 
 
 def _datastore_row(record: "DatastoreRecord", default: str) -> dict[str, Any]:
-    kept = f"{record.credential.kind} (kept)" if record.credential else "none"
+    where = "in the keyring" if record.keyring else "kept"
+    kept = f"{record.credential.kind} ({where})" if record.credential else "none"
     return {
         "name": record.name,
         "url": record.url,

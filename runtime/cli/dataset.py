@@ -120,7 +120,10 @@ def mount_dataset(invocation: Invocation, reference: str, folder: Path) -> None:
             download(frozen.manifest, folder, credentials=frozen.credentials, progress=progress)
         return
     folder.mkdir(parents=True, exist_ok=True)
-    client.start(frozen.manifest, folder, source=reference, credentials=frozen.credentials).release()
+    mount = client.start(
+        frozen.manifest, folder, source=reference, credentials=frozen.credentials, withheld=frozen.withheld
+    )
+    mount.release()
     click.echo(f"{reference} is mounted on {folder}; end it with: mountd unmount {folder}")
 
 

@@ -11,6 +11,7 @@ the environment.
 """
 
 import json
+import logging
 import tempfile
 import uuid
 from collections.abc import Callable, Mapping
@@ -29,6 +30,7 @@ from runtime.workspace.files import sync_folder
 if TYPE_CHECKING:
     from mountd.stores.credentials import Credential
 
+_LOG = logging.getLogger(__name__)
 Progress = Callable[[int], None]
 _FORMAT = 1
 
@@ -72,7 +74,8 @@ class FileDefinition:
 class FrozenDataset:
     """A dataset ready to be read: its manifest, and the credentials for `Manifest.sources` by URL.
 
-    `single_file` is the file's path in the tree if the dataset was defined as exactly one file, else None.
+    `single_file` is the file's path in the tree if the dataset was defined as exactly one file, else None. `withheld` are
+    the environment variables that no process which reads it may have.
     """
 
     manifest: Path
@@ -81,6 +84,7 @@ class FrozenDataset:
     single_file: str | None
     files: int
     size_bytes: int
+    withheld: frozenset[str]
 
 
 def freeze_definition(
@@ -107,7 +111,7 @@ def freeze_definition(
         if not target.exists():
             draft.replace(target)
             sync_folder(target.parent)
-    return _frozen(target, granted)
+    return _frozen(workspace, target, granted)
 
 
 def register(
@@ -178,7 +182,7 @@ def open_record(workspace: WorkspaceFolder, record: DatasetRecord, progress: Pro
     definition = FileDefinition.from_json(record.definition)
     manifest = _manifest_path(workspace, record.digest)
     if manifest.exists():
-        return _frozen(manifest, _granted(workspace, definition))
+        return _frozen(workspace, manifest, _granted(workspace, definition))
     again = freeze_definition(workspace, definition, progress)
     if again.digest != record.digest:
         from mountd.errors import DataChangedError
@@ -192,16 +196,19 @@ def open_record(workspace: WorkspaceFolder, record: DatasetRecord, progress: Pro
 
 def _granted(workspace: WorkspaceFolder, definition: FileDefinition) -> "list[tuple[Place, Credential | None]]":
     """Where each path lies, and what opens it."""
-    from mountd.stores.credentials import from_environment
-    from mountd.stores.registry import parse_source
+    from mountd.stores import sas
+    from mountd.stores.origins import from_environment
+    from mountd.stores.registry import takes_credentials
 
     granted = []
     for path in definition.paths:
         record = datastores.get(workspace, path.datastore) if path.datastore else None
         place = locate(path, record.url if record else "")
         credential = record.credential if record else None
-        if credential is None and parse_source(place.root).kind in {"blob", "datalake", "share"}:
+        if record is None and takes_credentials(place.root):
             credential = from_environment()
+        if warning := sas.check(credential):
+            _LOG.warning("%s: %s", place.root, warning)
         granted.append((place, credential))
     return granted
 
@@ -233,7 +240,9 @@ def _settled(place: Place, credential: "Credential | None") -> Place:
     return place  # nothing there: the freeze says so, with the store's own words
 
 
-def _frozen(manifest: Path, granted: "list[tuple[Place, Credential | None]]") -> FrozenDataset:
+def _frozen(
+    workspace: WorkspaceFolder, manifest: Path, granted: "list[tuple[Place, Credential | None]]"
+) -> FrozenDataset:
     from mountd.dataset.manifest import Manifest
 
     with Manifest.open(manifest) as opened:
@@ -243,7 +252,10 @@ def _frozen(manifest: Path, granted: "list[tuple[Place, Credential | None]]") ->
             place = granted[0][0]
             named_one = not place.has_glob and bool(place.path) and not place.path.endswith("/")
             single_file = next(path for path, _ in opened.files()) if named_one else None
-        return FrozenDataset(manifest, opened.digest, credentials, single_file, opened.file_count, opened.size_bytes)
+        withheld = datastores.secret_variables(workspace)
+        return FrozenDataset(
+            manifest, opened.digest, credentials, single_file, opened.file_count, opened.size_bytes, withheld
+        )
 
 
 def _credential_for(url: str, granted: "list[tuple[Place, Credential | None]]") -> "Credential | None":

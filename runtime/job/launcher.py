@@ -77,15 +77,11 @@ def _why_no_fuse() -> str | None:
 
 def _secret_names(workspace: WorkspaceFolder, spec: JobSpec) -> frozenset[str]:
     """The variables that the child must not see; every datastore that an output goes to is looked up on the way."""
-    from mountd.stores.credentials import SECRET_VARIABLES
     from runtime import datastores
 
     for output in spec.outputs:
         datastores.get(workspace, output.datastore)
-    references = (record.reference for record in datastores.load_all(workspace).values())
-    named = {reference.removeprefix("env:") for reference in references if reference.startswith("env:")}
-    of_catalog = {"PGPASSWORD"} if (workspace.identity().catalog or "").startswith("postgres") else set()
-    return frozenset({*SECRET_VARIABLES, *named, *of_catalog})
+    return datastores.secret_variables(workspace)
 
 
 def _check_command(layout: Layout) -> None:

@@ -41,6 +41,10 @@ class Frozen(Protocol):
     def credentials(self) -> "Mapping[str, Credential]":
         """The credential of each source, by its URL."""
 
+    @property
+    def withheld(self) -> frozenset[str]:
+        """Environment variables that the mount's processes must not have."""
+
 
 class _CancelledError(Exception):
     """Leaves a download that nobody wants any more, out of its progress callback."""
@@ -215,6 +219,7 @@ def _prepare(place: InputPlace, frozen: Frozen, mark: str, cancelled: threading.
         place.folder,
         source=place.spec.dataset,
         credentials=frozen.credentials,
+        withheld=frozen.withheld,
         lifeline=True,
         mark=mark,
         timeout_s=MOUNT_DEADLINE_S,

@@ -17,6 +17,7 @@ from mountd.cli import machine_checks, store_checks
 from mountd.cli.findings import Check, Finding, examine, ok
 from mountd.errors import NotFoundError
 from mountd.freeze import FreezeSource, freeze
+from mountd.stores import sas
 from mountd.stores.credentials import Credential
 from mountd.stores.registry import file_url, parse_source
 from tests.support.azurite import KEY, Azurite
@@ -187,8 +188,8 @@ def test_the_dates_of_a_token_are_judged(begin: datetime | None, end: datetime |
     ],
 )
 def test_a_date_of_a_token_is_found(text: str, when: datetime | None) -> None:
-    assert store_checks._date(Credential("sas", text), "se") == when
-    assert store_checks._date(Credential("key", text), "se") is None
+    assert sas.ends_at(Credential("sas", text)) == when
+    assert sas.ends_at(Credential("key", text)) is None
 
 
 def test_a_clock_that_is_wrong_is_a_warning_and_refuses_nothing() -> None:

@@ -239,9 +239,10 @@ class TestEnd:
     @pytest.mark.parametrize("lifeline", [True, False])
     def test_a_starter_that_dies_before_it_hears_leaves_no_dead_mount(self, tmp_path: Path, lifeline: bool) -> None:  # noqa: FBT001  # a case
         freeze([FreezeSource(file_url(make_tree(tmp_path / "t", {"a": 5})))], tmp_path / "n")
-        channel, process = client._execute(inherit_errors=True)
         mountpoint, settled = tmp_path / "early", config.texts(config.load().settings)
-        starting.send_order(channel, Order(tmp_path / "n", mountpoint, "s", settled, lifeline=lifeline))
+        order = Order(tmp_path / "n", mountpoint, "s", settled, lifeline=lifeline)
+        channel, process = client._execute(order)
+        starting.send_order(channel, order)
         channel.close()  # with its answer unread, if that is there already
         if lifeline:
             assert process.wait(20) in {0, 128 + signal.SIGTERM}

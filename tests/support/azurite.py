@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 EXECUTABLE = Path(__file__).parents[2] / ".venv/azurite/node_modules/.bin/azurite-blob"
@@ -18,7 +19,7 @@ ACCOUNT = "devstoreaccount1"
 # The emulator's key is public: it stands in Microsoft's documentation and opens nothing but emulators.
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 _FLAGS = ["--disableTelemetry", "--skipApiVersionCheck", "--silent", "--inMemoryPersistence"]
-_LISTENS = re.compile(r"listens on (http://127\.0\.0\.1:\d+)")
+_LISTENS = re.compile(r"listens on (https?://127\.0\.0\.1:\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,13 @@ class Azurite:
     def url(self, container: str, prefix: str = "") -> str:
         """The base URL of a container, or of a folder in it (`prefix` ends in `/`)."""
         return f"{self.account_url}/{container}/{prefix}"
+
+    def sas(self, container: str, rights: str = "rl", *, lasts: timedelta = timedelta(hours=8)) -> str:
+        """A SAS token of a container: its rights in the letters of `sp`; `lasts` may be in the past."""
+        from azure.storage.blob import generate_container_sas  # heavy: not at import
+
+        end = datetime.now(UTC) + lasts
+        return generate_container_sas(ACCOUNT, container, KEY, permission=rights, expiry=end)
 
     def make_container(self, name: str, *, public: bool = False) -> str:
         """Create a container and return its base URL; `public` lets anyone read and list it."""
@@ -67,12 +75,12 @@ class Azurite:
 
     @staticmethod
     @contextmanager
-    def start() -> Iterator["Azurite"]:
-        """Run a server of one's own for the length of a `with` block."""
+    def start(*flags: str) -> Iterator["Azurite"]:
+        """Run a server of one's own for the length of a `with` block; `flags` are Azurite's, such as a certificate."""
         if not EXECUTABLE.exists():
             message = f"Azurite is not installed at {EXECUTABLE}: run `make setup`"
             raise RuntimeError(message)
-        command = [str(EXECUTABLE), "--blobPort", "0", *_FLAGS]
+        command = [str(EXECUTABLE), "--blobPort", "0", *_FLAGS, *flags]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd="/", text=True) as process:
             try:
                 yield Azurite(_wait_until_it_listens(process), process.pid)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mountd.dataset import writing
+from mountd.dataset import staging
 from mountd.dataset.manifest import ROOT, FrozenFile, Manifest, ManifestSummary, write_manifest
 from mountd.errors import HostilePathError, ManifestError, NotFoundError
 
@@ -45,7 +45,7 @@ def without_conflicts(paths: Iterable[str]) -> list[str]:
 def test_a_full_disk_is_an_error_that_names_the_manifest_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writing, "_STAGING", writing._STAGING + "PRAGMA max_page_count = 8;")
+    monkeypatch.setattr(staging, "_CREATE", staging._CREATE + "PRAGMA max_page_count = 16;")
     with pytest.raises(OSError, match="No space left on device") as caught:
         write(tmp_path, (frozen(f"file {number}") for number in range(10_000)))
     assert caught.value.filename == str(tmp_path / "m")

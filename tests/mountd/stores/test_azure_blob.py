@@ -12,7 +12,6 @@ from azure.core.exceptions import ServiceResponseError
 from azure.storage.blob import ContainerSasPermissions, generate_container_sas
 
 from mountd.errors import (
-    BadInputError,
     CorruptDataError,
     DataChangedError,
     DestinationExistsError,
@@ -43,36 +42,6 @@ def container(azurite: Azurite) -> str:
 def open_store(azurite: Azurite, container: str, prefix: str = "") -> AzureBlobStore:
     source = registry.parse_source(azurite.url(container, prefix))
     return AzureBlobStore(source, Credential("connection_string", azurite.connection_string), deadline_s=20)
-
-
-def test_pages_are_put_together(azurite: Azurite, container: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for number in range(7):
-        azurite.put(container, f"p/{number}", b"x")
-    store = open_store(azurite, container, "p/")
-    original: Any = store._client.list_blobs
-    monkeypatch.setattr(store._client, "list_blobs", lambda **options: original(results_per_page=2, **options))
-    assert [info.key for info in store.list()] == [str(number) for number in range(7)]
-
-
-def test_a_page_that_fails_is_asked_for_again_by_itself(
-    azurite: Azurite, container: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for number in range(4):
-        azurite.put(container, str(number), b"x")
-    store, calls = open_store(azurite, container), list[int]()
-    original: Any = store._client.list_blobs
-    level: Any = store._client.walk_blobs
-
-    def failing(**options: Any) -> Any:
-        calls.append(1)
-        if len(calls) in {1, 3}:
-            raise ServiceResponseError("Connection broken")
-        return original(results_per_page=2, **options)
-
-    monkeypatch.setattr(store._client, "list_blobs", failing)
-    monkeypatch.setattr(store._client, "walk_blobs", lambda **options: level(results_per_page=2, **options))
-    assert [info.key for info in store.list()] == ["0", "1", "2", "3"]
-    assert len(calls) == 4
 
 
 def test_listing_tells_md5_and_directories(azurite: Azurite, container: str) -> None:
@@ -231,8 +200,3 @@ def test_a_service_that_contradicts_itself_is_asked_again(status: int) -> None:
         reader = registry.open_reader(f"{server.endpoint}/acct/cont/", None, deadline_s=10)
         server.faults.append(Fault(status=status))  # and then it tells the very ETag that was asked for
         assert bytes(reader.read("x", 0, 5, "1")) == b"12345"
-
-
-def test_azure_default_names_the_missing_package() -> None:
-    with pytest.raises(BadInputError, match="pip install azure-identity"):
-        registry.open_reader("https://acct.blob.core.windows.net/cont/", Credential("azure_default"))

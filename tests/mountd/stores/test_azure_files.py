@@ -183,7 +183,7 @@ class TestReading:
         token = {"token": "t0ken", "expires_at": datetime.now(UTC) + timedelta(hours=1)}
         monkeypatch.setattr(objects, "_token_provider", lambda *_: lambda: token)
         monkeypatch.setattr(share_access, "refuse_plain_login", lambda *_: None)
-        reader = registry.open_reader(server.url("share"), LOGIN, deadline_s=20)
+        reader = objects.open_blob(registry.parse_source(server.url("share")), LOGIN, deadline_s=20)
         assert bytes(reader.read("file", 0, 4, "")) == b"file"
 
     def test_the_sdk_sends_the_intent_too(self, server: FileShares, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,224 +1,378 @@
-"""Listings of a container by many requests at once, and the pages that they come in."""
+"""Our own listing of a container against the SDK's, and against services that lie."""
 
 import os
-import threading
-import time
-from xml.sax.saxutils import escape
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from azure.storage.blob import ContainerClient
-from hypothesis import given, settings
+from azure.storage.blob import ContainerClient, ContainerSasPermissions, generate_container_sas
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mountd.errors import CorruptDataError, StoreUnreachableError
-from mountd.stores import blob_listing, registry
-from mountd.stores.base import ObjectInfo
-from mountd.stores.blob_listing import Page, listed, parse_page
+from mountd.errors import (
+    AccessDeniedError,
+    CorruptDataError,
+    MountdError,
+    NotFoundError,
+    StoreUnreachableError,
+)
+from mountd.stores import blob_listing
+from mountd.stores.azure_blob import AzureBlobStore
+from mountd.stores.azure_sdk import _network_reason
+from mountd.stores.base import ObjectInfo, Page, Part
+from mountd.stores.boundaries import boundaries
 from mountd.stores.credentials import Credential
-from mountd.stores.retry import TransientError
+from mountd.stores.parts import gather
+from mountd.stores.source import parse_source
 from tests.support.azurite import ACCOUNT, KEY, Azurite
 from tests.support.fault_proxy import FaultProxy
+from tests.support.listing_server import Blob, ListingServer
 from tests.support.wire_faults import Fault, brief, page, short
 
-_PAGE = 4
-_names = st.sets(st.text("ab/ü ", min_size=1, max_size=6).filter(lambda name: not name.startswith("/")), max_size=60)
+ODD = (
+    *(
+        "a//b",
+        "a/",
+        "a",
+        "d/",
+        "d/x",
+        "d/x/",
+        "e f",
+        "plus+",
+        "per%20cent",
+        "amp&<>\"'",
+        "Ünï/çödé",
+        "\U0001f600/x",
+    ),
+    *("q?x=1", "hash#", "tab\tx", "semi;colon", "0/1", "0-1", "0.1", "A", "a b/ c", "~", "zz/" * 5 + "deep"),
+)
 
 
-def info(name: str) -> ObjectInfo:
-    return ObjectInfo(name, len(name), "e", 0)
+def store_of(url: str, credential: Credential | None = None, deadline_s: float = 20) -> AzureBlobStore:
+    return AzureBlobStore(parse_source(url), credential, deadline_s=deadline_s)
 
 
-class Container:
-    """The service as its documentation says, with small pages; `asked` are its requests."""
-
-    def __init__(self, names: set[str]) -> None:
-        self.names, self.asked = sorted(names), list[tuple[str, str, str]]()
-
-    def page(self, prefix: str, delimiter: str, marker: str) -> Page:
-        self.asked.append((prefix, delimiter, marker))
-        blobs, folders = list[ObjectInfo](), list[str]()
-        for name in self.names:
-            if not name.startswith(prefix):
-                continue
-            cut = name.find(delimiter, len(prefix)) if delimiter else -1
-            shown = name[: cut + 1] if cut >= 0 else name
-            if (marker and shown < marker) or (folders and folders[-1] == shown):
-                continue
-            if len(blobs) + len(folders) == _PAGE:
-                return Page(blobs, folders, shown)
-            if cut >= 0:
-                folders.append(shown)
-            else:
-                blobs.append(info(name))
-        return Page(blobs, folders, "")
+def listed(store: AzureBlobStore, prefix: str = "") -> dict[str, ObjectInfo]:
+    found = list(store.list(prefix))
+    assert len({each.key for each in found}) == len(found)
+    return {each.key: each for each in found}
 
 
-@given(_names, st.sampled_from(["", "a", "a/", "b/a"]))
-@settings(deadline=None)
-def test_every_blob_is_listed_once_whatever_the_tree(names: set[str], prefix: str) -> None:
-    found = [each.key for each in listed(Container(names).page, prefix)]
-    assert sorted(found) == sorted(name for name in names if name.startswith(prefix))
+@pytest.fixture
+def small_pages(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    return lambda names: monkeypatch.setattr(blob_listing, "_PAGE_NAMES", names)
 
 
-def test_few_blobs_cost_one_request_and_a_large_tree_is_listed_by_many_at_once() -> None:
-    small = Container({"a/1", "b/2"})
-    assert len(list(listed(small.page, ""))) == 2
-    assert len(small.asked) == 1
-    large = Container({f"top/{folder}/{file}" for folder in range(3) for file in range(40)})
-    together = threading.Barrier(3, timeout=20)  # it opens only if three ask at the same time
-
-    def ask(prefix: str, delimiter: str, marker: str) -> Page:
-        if prefix.count("/") == 2 and not marker and not delimiter:
-            together.wait()
-        return large.page(prefix, delimiter, marker)
-
-    assert len(list(listed(ask, ""))) == 120
+@pytest.fixture(scope="module")
+def odd(azurite: Azurite) -> str:
+    name = "odd" + os.urandom(6).hex()
+    azurite.make_container(name)
+    for number, key in enumerate(ODD):
+        azurite.put(name, key, b"" if key.endswith("/") or key in {"a", "d/x", "0"} else b"x" * number)
+    return name
 
 
-def test_many_small_folders_cost_hardly_more_requests_than_pages() -> None:
-    container = Container({f"{folder:02}/x" for folder in range(16)})
-    assert len(list(listed(container.page, ""))) == 16
-    assert len(container.asked) <= 16 / _PAGE + 16 / _PAGE + 32
-    names = [f"{folder:03}/" for folder in range(1000)] + ["0", "01", "010", "z"]
-    groups = blob_listing._groups(names)
-    assert len(groups) <= blob_listing._PARTS + 10
-    assert sorted(name for _, group in groups for name in group) == sorted(names)
-    for common, group in groups:
-        assert group == [name for name in names if name.startswith(common)] or len(group) == 1
+@pytest.mark.azurite
+@pytest.mark.parametrize("names", [1, 2, 3, 7, 5000])
+@pytest.mark.parametrize("prefix", ["", "a", "d/", "zz/", "0", "Ünï/"])
+def test_it_tells_what_the_sdk_tells(
+    azurite: Azurite, odd: str, names: int, prefix: str, small_pages: Callable[[int], None]
+) -> None:
+    small_pages(names)
+    with ContainerClient.from_connection_string(azurite.connection_string, odd) as client:
+        told = {
+            blob.name: (
+                blob.size,
+                blob.etag,
+                int(blob.last_modified.timestamp()),
+                bytes(blob.content_settings.content_md5 or b""),
+            )
+            for blob in client.list_blobs(name_starts_with=prefix)
+        }
+    found = listed(store_of(azurite.url(odd), Credential("key", KEY)), prefix)
+    ours = {key: (each.size, each.etag, each.mtime_ns // 10**9, each.md5 or b"") for key, each in found.items()}
+    assert ours == told
+    assert ours
 
 
-def test_a_failure_anywhere_ends_the_listing_and_its_threads() -> None:
-    container = Container({f"{folder}/{file}" for folder in range(9) for file in range(9)})
-
-    def ask(prefix: str, delimiter: str, marker: str) -> Page:
-        if prefix == "7/":
-            raise StoreUnreachableError("gone")
-        return container.page(prefix, delimiter, marker)
-
-    with pytest.raises(StoreUnreachableError, match="gone"):
-        list(listed(ask, ""))
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("listing-")]
+@pytest.mark.azurite
+def test_below_a_prefix_keys_are_relative_and_its_own_marker_is_left_out(azurite: Azurite, odd: str) -> None:
+    found = listed(store_of(azurite.url(odd, "d/"), Credential("key", KEY)))
+    assert found.keys() == {"x", "x/"}
+    assert found["x"].size == 0
 
 
-def test_a_listing_that_is_not_read_to_its_end_leaves_no_thread() -> None:
-    container = Container({f"{folder}/{file}" for folder in range(4) for file in range(300)})
-    blobs = listed(container.page, "")
-    next(blobs)
-    blobs.close()  # type: ignore[attr-defined]  # a generator
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("listing-")]
+@pytest.mark.azurite
+@pytest.mark.parametrize("kind", ["key", "connection_string", "sas", "anonymous"])
+def test_every_credential_lists_and_one_without_the_right_is_told(azurite: Azurite, odd: str, kind: Any) -> None:
+    permission = ContainerSasPermissions(list=True)
+    token = generate_container_sas(ACCOUNT, odd, account_key=KEY, permission=permission, expiry="2999-01-01T00:00:00Z")
+    public = "pub" + os.urandom(6).hex()
+    azurite.make_container(public, public=True)
+    azurite.put(public, "a b/&", b"1")
+    secret = {"key": KEY, "connection_string": azurite.connection_string, "sas": token, "anonymous": ""}[kind]
+    name, expected = (public, {"a b/&"}) if kind == "anonymous" else (odd, set(ODD))
+    assert listed(store_of(azurite.url(name), Credential(kind, secret))).keys() == expected
 
 
-def test_an_empty_directory_of_a_hierarchical_account_is_not_lost() -> None:
-    container = Container({f"{folder}/{file}" for folder in range(4) for file in range(9)})
-
-    def ask(prefix: str, delimiter: str, marker: str) -> Page:
-        told = container.page(prefix, delimiter, marker)
-        return Page(told.blobs, [*told.folders, "none/"], told.marker) if delimiter and not prefix else told
-
-    found = {each.key: each for each in listed(ask, "")}
-    assert found["none/"].is_directory
-    assert len(found) == 37
-
-
-def test_pages_that_lead_in_a_circle_are_an_error() -> None:
-    def ask(_: str, __: str, marker: str) -> Page:
-        return Page([info("x" + marker)], [], "again")
-
-    with pytest.raises(CorruptDataError, match="lead in a circle"):
-        list(listed(ask, ""))
-
-
-def xml(*blobs: str, after: str = "") -> bytes:
-    text = "<?xml version='1.0'?><EnumerationResults><Blobs>" + "".join(blobs) + "</Blobs><NextMarker>"
-    return (text + escape(after) + "</NextMarker></EnumerationResults>").encode()
-
-
-def blob(name: str = "<Name>x</Name>", size: str = "5", etag: str = "0x1", more: str = "", metadata: str = "") -> str:
-    properties = f"<Last-Modified>Thu, 01 Jan 2026 00:00:00 GMT</Last-Modified><Etag>{etag}</Etag>{more}"
-    return f"<Blob>{name}<Properties>{properties}<Content-Length>{size}</Content-Length></Properties>{metadata}</Blob>"
-
-
-def test_a_page_tells_of_each_blob_what_the_service_says() -> None:
-    body = xml(
-        blob("<Name>a&amp;b</Name>", more="<Content-MD5>rL0Y20zC+Fzt72VPzMSk2A==</Content-MD5>"),
-        blob('<Name Encoded="true">odd%EF%BF%BE%25</Name>', etag='"0x2"'),
-        blob("<Name>folder</Name>", "0", metadata="<Metadata><Hdi_isfolder>true</Hdi_isfolder></Metadata>"),
-        blob("<Name>real</Name>", "0", more="<ResourceType>directory</ResourceType>"),
-        "<BlobPrefix><Name>deep/</Name></BlobPrefix>",
-        after="m<1>",
-    )
-    told = parse_page(body)
-    assert told.marker == "m<1>"
-    assert told.folders == ["deep/"]
-    first, odd, folder, real = told.blobs
-    assert (first.key, first.size, first.etag, first.mtime_ns) == ("a&b", 5, "0x1", 1_767_225_600 * 10**9)
-    assert first.md5 is not None
-    assert first.md5.hex() == "acbd18db4cc2f85cedef654fccc4a4d8"
-    assert (odd.key, odd.etag) == ("odd\ufffe%", "0x2")
-    assert [each.is_directory for each in told.blobs] == [False, False, True, True]
-    assert (folder.key, real.key) == ("folder", "real")
+@pytest.mark.azurite
+@pytest.mark.parametrize(
+    ("permission", "expiry"), [("r", "2999-01-01T00:00:00Z"), ("l", "2001-01-01T00:00:00Z"), ("key", ""), ("none", "")]
+)
+def test_a_refusal_is_a_class_with_a_remedy_and_no_secret(
+    azurite: Azurite, odd: str, permission: str, expiry: str
+) -> None:
+    if permission in {"r", "l"}:
+        rights = ContainerSasPermissions(read=permission == "r", list=permission == "l")
+        token = generate_container_sas(ACCOUNT, odd, account_key=KEY, permission=rights, expiry=expiry)
+        credential = Credential("sas", token)
+    else:
+        credential = Credential("key", "d3Jvbmcta2V5") if permission == "key" else Credential("anonymous")
+    with pytest.raises(AccessDeniedError) as caught:
+        list(store_of(azurite.url(odd), credential).list())
+    assert "AZURE_STORAGE_SAS_TOKEN" in str(caught.value)
+    assert "sig=" not in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"<html>a page</html>", xml(blob())[:-30], xml("<Blob><Properties/></Blob>"), b"<Error/>"]
+    ("url", "said"),
+    [
+        ("http://nowhere.invalid:10000/acct/cont/", "the host name was not found"),
+        ("http://127.0.0.1:9/acct/cont/", "the connection was refused"),
+        ("https://{address}/acct/cont/", "no TLS can be agreed on"),
+    ],
 )
-def test_what_is_no_whole_page_is_asked_for_again(body: bytes) -> None:
-    with pytest.raises(TransientError):
-        parse_page(body)
+def test_a_service_that_cannot_be_reached_is_told_by_what_fails(fresh: ListingServer, url: str, said: str) -> None:
+    place = url.format(address=urlsplit(fresh.url).netloc)
+    with pytest.raises(StoreUnreachableError, match=said) as caught:
+        list(store_of(place, deadline_s=1).list())
+    assert str(caught.value).startswith(place)
+    assert "; check " in str(caught.value)
+
+
+def test_a_certificate_that_is_not_valid_is_told() -> None:
+    text = "SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] self-signed certificate'))"
+    assert _network_reason(OSError(text)) == "the certificate is not valid"
+
+
+@pytest.mark.azurite
+def test_a_missing_container_is_named(azurite: Azurite) -> None:
+    with pytest.raises(NotFoundError, match="no such container"):
+        list(store_of(azurite.url("nowhere"), Credential("key", KEY)).list())
+
+
+def tree(*keys: str) -> list[Blob]:
+    return [Blob(key, number) for number, key in enumerate(sorted(keys))]
+
+
+segments = st.lists(st.text("ab0129/.é\U0001f600z", min_size=1, max_size=3), min_size=1, max_size=3)
+names = st.lists(
+    st.tuples(st.sampled_from(["", "a/", "0/b/"]), segments.map("/".join)).map("".join), max_size=60, unique=True
+)
+
+
+@given(
+    keys=names,
+    page=st.integers(1, 9),
+    ranged=st.booleans(),
+    by_utf16=st.booleans(),
+    below=st.sampled_from(["", "a/", "0/b/"]),
+    prefix=st.sampled_from(["", "a", "a/", "0"]),
+)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_every_shape_is_told_once(
+    server: ListingServer, keys: list[str], page: int, *, ranged: bool, by_utf16: bool, below: str, prefix: str
+) -> None:
+    order = (lambda key: key.encode("utf-16-be")) if by_utf16 else str.encode
+    server.blobs, server.ranged, server.order = [Blob(key, len(key)) for key in keys], ranged, order
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blob_listing, "_PAGE_NAMES", page)
+        found = listed(store_of(server.url + below), prefix)
+    expected = {key.removeprefix(below): len(key) for key in keys if key.startswith(below + prefix)}
+    assert {key: each.size for key, each in found.items()} == expected
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ListingServer]:
+    with ListingServer.start() as running:
+        yield running
+
+
+@pytest.fixture
+def fresh(server: ListingServer) -> ListingServer:
+    server.reset()
+    return server
+
+
+@pytest.mark.parametrize("ranged", [True, False])
+@pytest.mark.parametrize(
+    "keys",
+    [
+        [f"{number:06}.jpg" for number in range(3000)],
+        [f"img_{number}.jpg" for number in range(3000)],
+        [f"{number * 7919 % 65536:04x}" for number in range(3000)],
+        [f"{folder}/{number}" for folder in ("test", "train", "val") for number in range(1000)],
+        [f"{number % 700}/one/{number}" for number in range(3000)],
+        [f"a/b/c/d/{number}" for number in range(3000)],
+    ],
+    ids=["zero-padded", "counted", "hexadecimal", "three folders", "many folders", "deep"],
+)
+def test_idle_threads_take_parts_and_waste_little(
+    fresh: ListingServer, keys: list[str], small_pages: Callable[[int], None], *, ranged: bool
+) -> None:
+    small_pages(50)
+    fresh.blobs, fresh.ranged, fresh.delay_s = tree(*keys), ranged, 0.01
+    assert listed(store_of(fresh.url)).keys() == set(keys)
+    assert len(fresh.requests) < 2 * len(keys) / 50 + 150
+    if ranged:
+        assert fresh.most_at_once >= 3
+
+
+def test_an_old_service_is_asked_once_whether_it_knows_ranges(
+    fresh: ListingServer, small_pages: Callable[[int], None]
+) -> None:
+    small_pages(10)
+    fresh.blobs, fresh.refuses_ranges = tree(*(f"{number:04}" for number in range(200))), True
+    assert len(listed(store_of(fresh.url))) == 200
+    assert sum("startFrom" in each for each in fresh.requests) == 1
+
+
+def test_directories_of_hierarchical_accounts_are_told_and_empty_ones_are_kept(
+    fresh: ListingServer, small_pages: Callable[[int], None]
+) -> None:
+    keys = [f"a/{number:03}" for number in range(100)] + [f"a-b/{number}" for number in range(10)]
+    fresh.blobs = [*tree(*keys), *(Blob(name, 0, directory=True) for name in ("a", "a-b", "empty"))]
+    fresh.hierarchical, fresh.order = True, lambda key: key.replace("/", "\0").encode()
+    for names in (7, 5000):
+        small_pages(names)
+        found: dict[str, ObjectInfo] = {}
+        for each in store_of(fresh.url).list():
+            assert each.key not in found or each.is_directory
+            found[each.key] = each
+        assert {key for key, each in found.items() if not each.is_directory} == set(keys)
+        assert {key for key, each in found.items() if each.is_directory} == {"a", "a-b", "empty"}
+
+
+HEAD = '<?xml version="1.0" encoding="utf-8"?>'
+PROPERTIES = (
+    "<Properties><Last-Modified>Thu, 01 Jan 2026 00:00:00 GMT</Last-Modified><Etag>e</Etag>"
+    "<Content-Length>{size}</Content-Length></Properties>"
+)
+
+
+def page_of(*names: str, marker: str = "", size: str = "1", head: str = HEAD) -> str:
+    blobs = "".join(f"<Blob><Name>{name}</Name>{PROPERTIES.format(size=size)}</Blob>" for name in names)
+    return f"{head}<EnumerationResults><Blobs>{blobs}</Blobs><NextMarker>{marker}</NextMarker></EnumerationResults>"
 
 
 @pytest.mark.parametrize(
-    "broken", [blob(size="-1"), blob(size="many"), blob(etag=""), blob(more="<Content-MD5>?</Content-MD5>")]
+    ("pages", "said"),
+    [
+        ([page_of("a", size="-1")], "size '-1'"),
+        ([page_of("a", size="many")], "size 'many'"),
+        ([page_of("a", size="9" * 30)], "size '999"),
+        ([page_of("a").replace("<Etag>e</Etag>", "<Etag></Etag>")], "without an ETag"),
+        ([page_of("")], "without a name"),
+        ([page_of("a").replace("Thu, 01 Jan", "Once")], "time 'Once"),
+        ([page_of("a").replace("<Etag>", "<Content-MD5>AAAA</Content-MD5><Etag>")], "MD5 'AAAA'"),
+        ([page_of("a", marker="1"), page_of("b", marker="1")], "circles"),
+        ([page_of("a", marker="1"), page_of("b", marker="2"), page_of("a", marker="1")], "'a' again"),
+        ([page_of("b", marker="1"), page_of("a")], "'a' again, or too late"),
+        ([page_of(marker=str(number)) for number in range(2000)], "empty pages"),
+    ],
 )
-def test_a_blob_that_cannot_be_is_named(broken: str) -> None:
-    with pytest.raises(CorruptDataError, match="'x': the listing tells no length, ETag or time"):
-        parse_page(xml(broken))
+def test_a_page_that_lies_is_told(fresh: ListingServer, pages: list[str], said: str) -> None:
+    fresh.scripted, fresh.refuses_ranges = [each.encode() for each in pages], True
+    with pytest.raises(CorruptDataError, match=said) as caught:
+        list(store_of(fresh.url).list())
+    assert fresh.url in str(caught.value)
 
 
-def test_entities_cannot_blow_a_page_up() -> None:
-    entities = '<!ENTITY a "' + "x" * 1000 + '">'
-    for last, this in ("ab", "bc", "cd", "de", "ef"):
-        entities += f'<!ENTITY {this} "' + f"&{last};" * 100 + '">'
-    start_s = time.monotonic()
-    with pytest.raises(TransientError):
-        parse_page(f"<!DOCTYPE x [{entities}]><EnumerationResults>&f;</EnumerationResults>".encode())
-    assert time.monotonic() - start_s < 10
+def test_a_name_that_was_not_asked_for_is_told(fresh: ListingServer) -> None:
+    fresh.scripted = [page_of("b/c").encode()]
+    with pytest.raises(CorruptDataError, match="'b/c', which was not asked for"):
+        list(store_of(fresh.url).list("a"))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        page_of("a", "b").encode()[:-40],
+        b"",
+        b"<EnumerationResults><Error/></EnumerationResults>",
+        b"<html>log in</html>" * 100,
+        page_of("a", head='<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aaaaaaaaaa">]>').encode(),
+        page_of("a").encode("utf-16"),
+        page_of("a").encode().replace(b"<Name>a", b"<Name>\xff"),
+    ],
+    ids=["cut", "empty", "another document", "a page for people", "a document type", "another encoding", "no UTF-8"],
+)
+def test_broken_xml_is_asked_for_again_and_then_an_error(fresh: ListingServer, body: bytes) -> None:
+    fresh.scripted = [body, page_of("a").encode()]
+    assert listed(store_of(fresh.url)).keys() == {"a"}
+    fresh.scripted = [body] * 1000
+    with pytest.raises(StoreUnreachableError, match="not well-formed"):
+        list(store_of(fresh.url, deadline_s=1).list())
+
+
+def test_names_that_xml_cannot_hold_come_encoded_and_snapshots_are_left_out(fresh: ListingServer) -> None:
+    body = page_of("plain").replace("<Name>plain</Name>", '<Name Encoded="true">a%EF%BF%BEb%25</Name>')
+    old = f"<Blob><Name>s</Name><Snapshot>2026</Snapshot>{PROPERTIES.format(size=1)}</Blob>"
+    fresh.scripted = [body.replace("<Blobs>", f"<Blobs>{old}").encode()]
+    assert listed(store_of(fresh.url)).keys() == {"a\ufffeb%"}
+
+
+@given(
+    st.text("01289af.zé", min_size=1), st.text("01289af.zé", min_size=1), st.text("0af", max_size=2), st.integers(0, 9)
+)
+def test_cuts_lie_between_and_ascend(one: str, other: str, prefix: str, count: int) -> None:
+    first, last = sorted((prefix + one, prefix + other))
+    for end in ("", prefix + "\x7f"):
+        cuts = boundaries(first, last, prefix, end, count)
+        assert cuts == sorted(set(cuts))
+        assert len(cuts) <= count
+        assert all(last < cut and (not end or cut < end) for cut in cuts)
+
+
+def test_pages_are_told_before_their_rest_and_an_error_ends_it() -> None:
+    class Broken:
+        url = "memory://x/"
+
+        def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+            raise NotImplementedError
+
+        def list_part(self, part: Part, idle: int) -> Page:
+            assert idle >= 0
+            if part.prefix.count("x") == 3:
+                raise NotFoundError("enough")
+            return Page((), tuple(Part(part.prefix + each) for each in "xyz" if len(part.prefix) < 3))
+
+    told: list[str] = []
+
+    def take() -> None:
+        for part, _ in gather(Broken(), [Part("")]):
+            assert not part.prefix or part.prefix[:-1] in told
+            told.append(part.prefix)
+
+    with pytest.raises(MountdError, match="enough"):
+        take()
+
+
+def test_the_query_holds_no_more_than_was_asked(fresh: ListingServer) -> None:
+    fresh.blobs = tree("a b+%/c")
+    assert listed(store_of(fresh.url), "a b+%/").keys() == {"a b+%/c"}
+    asked = parse_qs(urlsplit(fresh.requests[0]).query)
+    assert asked["prefix"] == ["a b+%/"]
+    assert "marker" not in asked
 
 
 @pytest.mark.azurite
 @pytest.mark.parametrize("fault", [brief(), short(), page(), page(xml=True)], ids=lambda fault: fault.name)
-def test_a_page_that_is_spoilt_is_asked_for_again(azurite: Azurite, fault: Fault) -> None:
-    container = "list" + os.urandom(6).hex()
-    azurite.make_container(container)
-    azurite.put(container, "x", b"1")
+def test_a_page_that_is_spoilt_on_the_wire_is_asked_for_again(azurite: Azurite, odd: str, fault: Fault) -> None:
     with FaultProxy.start(azurite.endpoint) as proxy:
         proxy.inject(fault, when=lambda _: True, times=1)
-        lister = registry.open_lister(f"{proxy.endpoint}/{ACCOUNT}/{container}/", Credential("key", KEY), deadline_s=10)
-        assert [each.key for each in lister.list()] == ["x"]
+        found = listed(store_of(f"{proxy.endpoint}/{ACCOUNT}/{odd}/", Credential("key", KEY)))
+        assert found.keys() == set(ODD)
         assert proxy.report[fault.name] == 1
-
-
-@pytest.mark.azurite
-def test_the_listing_is_the_one_that_microsofts_own_client_gives(
-    azurite: Azurite, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    container = "list" + os.urandom(6).hex()
-    azurite.make_container(container)
-    names = {f"t/{folder}/{file} ü&<'\"%+#?" for folder in range(5) for file in range(3)}
-    names |= {"d/", "a//b", "t/1", "t/1/", "x\\y", "é", "e\u0301", "t.txt", "z" * 300}
-    for name in names:
-        azurite.put(container, name, name.encode())
-    client = ContainerClient.from_connection_string(azurite.connection_string, container)
-    told = {each.name: (each.size, each.etag.strip('"')) for each in client.list_blobs()}
-    url, credential = azurite.url(container), Credential("key", KEY)
-    assert {each.key: (each.size, each.etag) for each in registry.open_lister(url, credential).list()} == told
-    first_page = ContainerClient.list_blobs
-    monkeypatch.setattr(  # small pages, so that the tree is walked
-        ContainerClient, "list_blobs", lambda self, **asked: first_page(self, results_per_page=4, **asked)
-    )
-    walked = [(each.key, each.size, each.etag) for each in registry.open_lister(url, credential).list()]
-    assert {key: (size, etag) for key, size, etag in walked} == told
-    assert len(walked) == len(told)
-    below = {each.key for each in registry.open_lister(f"{url}t/", credential).list()}
-    assert below == {name.removeprefix("t/") for name in told if name.startswith("t/") and name != "t/"}
-    assert blob_listing._REQUESTS > 1
