@@ -14,7 +14,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mountd.errors import BadInputError, HostilePathError
+from mountd.errors import BadInputError, HostilePathError, StoreUnreachableError
 from mountd.stores.base import ObjectInfo, normal_etag
 from mountd.stores.lake_requests import LakeRequests
 from mountd.stores.lake_writing import LakeWriting
@@ -99,10 +99,15 @@ class AzureDataLakeStore:
             if f"{folder}/" == self._source.prefix:
                 self._refuse_file(folder)
             return
+        seen = set[str]()
         while True:
             yield from (self._listed(each) for each in page if not is_unfinished(each.name))
             if not token:
                 return
+            if token in seen:
+                name = f"{self._source.store_url}{folder}"
+                raise StoreUnreachableError(f"{name}: the pages of the service's listing lead in a circle; try later")
+            seen.add(token)
             page, token = self._requests.page(folder, token, recursive=recursive)
 
     def _refuse_file(self, path: str) -> None:

@@ -45,13 +45,14 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class _Asked:
     """A page of a directory's listing.
 
-    `path` is from the root of the share, '' or ending in `/`; `start` is what the names begin with; `mtime_ns` is the
-    directory's, None for the one that the walk begins with.
+    `path` is from the root of the share, '' or ending in `/`; `start` is what the names begin with; `seen` are the tokens
+    of the pages up to this one; `mtime_ns` is the directory's, None for the one that the walk begins with.
     """
 
     path: str
     start: str = ""
     token: str = ""
+    seen: frozenset[str] = frozenset()
     mtime_ns: int | None = None
 
 
@@ -199,14 +200,14 @@ class AzureFilesStore:
             if asked.path != self._source.prefix:
                 return _Page([], [])
             raise BadInputError(f"{name}: a file, and no folder; leave out the '/' at its end") from None
-        if token and token == asked.token:
-            raise StoreUnreachableError(f"{name}: the service gives one page of its listing again and again; try later")
+        if token in asked.seen:
+            raise StoreUnreachableError(f"{name}: the pages of the service's listing lead in a circle; try later")
         return self._sorted(asked, entries, token)
 
     def _sorted(self, asked: _Asked, entries: "Sequence[_Told]", token: str) -> _Page:
         from azure.storage.fileshare import FileProperties
 
-        page = _Page([], [replace(asked, token=token)] if token else [])
+        page = _Page([], [replace(asked, token=token, seen=asked.seen | {token})] if token else [])
         for entry in entries:
             if not entry.name or "/" in entry.name or entry.name in {".", ".."}:
                 raise HostilePathError(f"{self._source.store_url}{asked.path}: lists {entry.name!r}, which is no name")
