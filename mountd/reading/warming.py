@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from mountd.cache.checksums import checksums
 from mountd.cache.disk import DiskCache
 from mountd.cache.memory import MemoryCache
 from mountd.dataset.extents import FileKey, Range, split
@@ -140,10 +141,10 @@ class Warming:
 
     def _keep(self, file: FileKey, start: int, data: Buffer) -> None:
         """Wait for the disk's queue, as no reader would; a disk that takes nothing for a minute ends the run."""
-        end_s = time.monotonic() + _DISK_WAIT_S
+        end_s, crcs = time.monotonic() + _DISK_WAIT_S, checksums(data)  # now: it may wait for long
         while not self._stopped and not self._disk.holds(file.digest, start, len(data)):
             self._disk.drain(_DISK_WAIT_S)
-            if self._disk.put(file.digest, start, data, _nothing):
+            if self._disk.put(file.digest, start, data, _nothing, crcs):
                 return
             if time.monotonic() >= end_s:
                 self._fail(StoreUnreachableError(f"{file.key}: the cache's disk does not take it; see the mount's log"))

@@ -23,8 +23,6 @@ from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobBlock, BlobProperties, ContainerClient, ContentSettings
 
 from mountd.errors import (
-    BadInputError,
-    CorruptDataError,
     DataChangedError,
     DestinationExistsError,
     NotFoundError,
@@ -32,10 +30,9 @@ from mountd.errors import (
 from mountd.stores.azure_sdk import (
     NO_CONTAINER,
     Timeouts,
-    check_range,
+    checks_of,
     error_code,
     exists,
-    refuse,
     sdk_credential,
     sdk_translated,
     timeouts_of,
@@ -59,6 +56,7 @@ from mountd.stores.local_listing import translated
 from mountd.stores.parts import gather
 from mountd.stores.retry import Deadline, TransientError, retry
 from mountd.stores.source import Source
+from mountd.stores.writing import moved, pieces
 
 if TYPE_CHECKING:
     from azure.core.paging import ItemPaged
@@ -132,11 +130,12 @@ class AzureBlobStore:
         check_process(self._process_id)
         if not size:
             return b""
+        checks = checks_of(self.url + key, verified=self._verified)
         pin: dict[str, Any] = {"etag": f'"{etag}"', "match_condition": MatchConditions.IfNotModified} if etag else {}
 
         def attempt(timeouts: Timeouts) -> bytes:
             stream = self._client.download_blob(
-                self._full(key), offset=offset, length=size, **self._checked(key), **pin, **timeouts
+                self._full(key), offset=offset, length=size, **checks, **pin, **timeouts
             )
             data: bytes = stream.readall()
             found = normal_etag(stream.properties.etag)
@@ -148,21 +147,22 @@ class AzureBlobStore:
             return data
 
         def looked_at(timeouts: Timeouts) -> bytes:
+            once = Deadline(sum(timeouts.values()))
             try:
                 return attempt(timeouts)
             except HttpResponseError as error:
                 if not etag or error.status_code not in {404, 412, 416} or error_code(error) == NO_CONTAINER:
                     raise
-            raise self._what_is_there(key, etag, offset + size)
+            raise self._what_is_there(key, etag, offset + size, min(once.remaining_s, _LOOK_S))
 
         return self._ask(self.url + key, looked_at, pinned=bool(etag), within=within)
 
-    def _what_is_there(self, key: str, etag: str, end: int) -> Exception:
+    def _what_is_there(self, key: str, etag: str, end: int, limit_s: float) -> Exception:
         """The error with what is there in the place of what was frozen: a refusal does not say."""
         name = self.url + key
         try:
             with sdk_translated(name, pinned=False, anonymous=self._anonymous):
-                found = self._client.get_blob_client(self._full(key)).get_blob_properties(**timeouts_of(_LOOK_S))
+                found = self._client.get_blob_client(self._full(key)).get_blob_properties(**timeouts_of(limit_s))
         except NotFoundError:
             return changed(name, etag, "gone")
         except Exception:  # noqa: BLE001  # it was only for the text of an error
@@ -181,19 +181,6 @@ class AzureBlobStore:
         """
         with sdk_translated(self.url + key, pinned=False, anonymous=self._anonymous):
             self._client.download_blob(self._full(key), offset=offset, length=1, **timeouts_of(limit_s))
-
-    def _checked(self, key: str) -> dict[str, Any]:
-        """What checks a download; a verified one is asked for in ranges of 4 MiB at most, each with its MD5."""
-
-        def check(response: Any) -> None:
-            # The SDK takes whatever comes with a status of success, also without an MD5, for what it asked for.
-            check_range(response)
-            answer = response.http_response
-            if self._verified and answer.status_code < 300 and "content-md5" not in answer.headers:
-                said = f"{self.url}{key}: the service tells no MD5; leave --verify-wire out"
-                refuse(response, BadInputError(said))
-
-        return {"validate_content": self._verified, "raw_response_hook": check}
 
     def write(self, key: str, source: Path | bytes, *, overwrite: bool = False) -> ObjectInfo:
         """Store a file or bytes under `key`, each part checked by the service; return what it answered."""
@@ -246,7 +233,7 @@ class AzureBlobStore:
             return self._put_blocks(key, stream, size, overwrite=overwrite)
         data = stream.read(size + 1)
         if len(data) != size:
-            raise _moved(stream)
+            raise moved(stream)
         return self._put(key, data, overwrite=overwrite)
 
     def _put(self, key: str, data: bytes, *, overwrite: bool) -> ObjectInfo:
@@ -267,7 +254,7 @@ class AzureBlobStore:
             self._refuse_existing(key)
         blob = self._client.get_blob_client(self._full(key))
         digest, blocks = hashlib.md5(usedforsecurity=False), []
-        for number, data in enumerate(pieces(stream, size)):
+        for number, data in enumerate(pieces(stream, size, _block_bytes(size))):
             digest.update(data)
             # Unlike anyone else's: two writers of one name must not commit each other's blocks. All of one length.
             blocks.append(BlobBlock(b64encode(uuid4().bytes + number.to_bytes(4)).decode()))
@@ -355,23 +342,9 @@ def _take(response: Any) -> None:
         raise _TakenError(response.http_response.body())
 
 
+def _block_bytes(size: int) -> int:
+    return max(PIECE_BYTES, -(-size // _MOST_BLOCKS))
+
+
 def _nanoseconds(modified: datetime) -> int:
     return int(modified.timestamp()) * 1_000_000_000  # the service tells whole seconds
-
-
-def pieces(stream: BinaryIO, size: int) -> Iterator[bytes]:
-    """The file in pieces of equal length; it must be as long at the end as it was at the start."""
-    length = max(PIECE_BYTES, -(-size // _MOST_BLOCKS))
-    remaining = size
-    while remaining:
-        data = stream.read(min(length, remaining))
-        if not data:
-            raise _moved(stream)
-        remaining -= len(data)
-        yield data
-    if stream.read(1):
-        raise _moved(stream)
-
-
-def _moved(stream: BinaryIO) -> CorruptDataError:
-    return CorruptDataError(f"{stream.name}: changed its length while it was sent; send it when nobody writes to it")

@@ -14,11 +14,12 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mountd.errors import BadInputError, HostilePathError
+from mountd.errors import BadInputError, HostilePathError, StoreUnreachableError
 from mountd.stores.base import ObjectInfo, normal_etag
-from mountd.stores.lake_requests import LakeRequests, NotThereError, OtherKindError
+from mountd.stores.lake_requests import LakeRequests
 from mountd.stores.lake_writing import LakeWriting
-from mountd.stores.local_listing import UNFINISHED, translated
+from mountd.stores.local_listing import is_unfinished, translated
+from mountd.stores.writing import NotThereError, OtherKindError
 
 if TYPE_CHECKING:
     from azure.storage.filedatalake import FileProperties, PathProperties
@@ -98,10 +99,15 @@ class AzureDataLakeStore:
             if f"{folder}/" == self._source.prefix:
                 self._refuse_file(folder)
             return
+        seen = set[str]()
         while True:
-            yield from (self._listed(each) for each in page if not _is_unfinished(each.name))
+            yield from (self._listed(each) for each in page if not is_unfinished(each.name))
             if not token:
                 return
+            if token in seen:
+                name = f"{self._source.store_url}{folder}"
+                raise StoreUnreachableError(f"{name}: the pages of the service's listing lead in a circle; try later")
+            seen.add(token)
             page, token = self._requests.page(folder, token, recursive=recursive)
 
     def _refuse_file(self, path: str) -> None:
@@ -150,11 +156,6 @@ class AzureDataLakeStore:
 
 def _is_name(name: str) -> bool:
     return name not in {"", ".", ".."}
-
-
-def _is_unfinished(path: str) -> bool:
-    name = path.rpartition("/")[2]
-    return name.startswith(UNFINISHED[0]) and name.endswith(UNFINISHED[1])
 
 
 def _nanoseconds(modified: datetime) -> int:

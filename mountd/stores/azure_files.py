@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mountd.errors import BadInputError, DataChangedError, HostilePathError, NotFoundError, StoreUnreachableError
 from mountd.stores import share_names
-from mountd.stores.azure_sdk import MALFORMED, Timeouts, check_range, refuse
+from mountd.stores.azure_sdk import MALFORMED, Timeouts, checks_of
 from mountd.stores.base import Buffer, ObjectInfo, Within, changed, normal_etag
-from mountd.stores.local_listing import CONTROL_FOLDER, UNFINISHED, translated
+from mountd.stores.local_listing import CONTROL_FOLDER, is_unfinished, translated
 from mountd.stores.retry import TransientError
-from mountd.stores.share_requests import NotThereError, OtherKindError, ShareRequests
+from mountd.stores.share_requests import ShareRequests
 from mountd.stores.share_writing import ShareWriting
+from mountd.stores.writing import NotThereError, OtherKindError
 
 if TYPE_CHECKING:
     from azure.storage.fileshare import DirectoryProperties, FileProperties
@@ -44,13 +45,14 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class _Asked:
     """A page of a directory's listing.
 
-    `path` is from the root of the share, '' or ending in `/`; `start` is what the names begin with; `mtime_ns` is the
-    directory's, None for the one that the walk begins with.
+    `path` is from the root of the share, '' or ending in `/`; `start` is what the names begin with; `seen` are the tokens
+    of the pages up to this one; `mtime_ns` is the directory's, None for the one that the walk begins with.
     """
 
     path: str
     start: str = ""
     token: str = ""
+    seen: frozenset[str] = frozenset()
     mtime_ns: int | None = None
 
 
@@ -132,7 +134,7 @@ class AzureFilesStore:
 
         def attempt(timeouts: Timeouts) -> bytes:
             stream = self._requests.file(self._full(key)).download_file(
-                offset=offset, length=size, **self._checked(key), **timeouts
+                offset=offset, length=size, **checks_of(name, verified=self._verified), **timeouts
             )
             data: bytes = stream.readall()
             found = normal_etag(stream.properties.etag)
@@ -158,17 +160,6 @@ class AzureFilesStore:
         self._requests.ask_once(
             self.url + key, lambda timeouts: file.download_file(offset=offset, length=1, **timeouts), limit_s
         )
-
-    def _checked(self, key: str) -> dict[str, Any]:
-        """What checks a download, as `azure_blob` has it; a verified one comes in ranges of 4 MiB at most."""
-
-        def check(response: Any) -> None:
-            check_range(response)
-            answer = response.http_response
-            if self._verified and answer.status_code < 300 and "content-md5" not in answer.headers:
-                refuse(response, BadInputError(f"{self.url}{key}: the service tells no MD5; leave --verify-wire out"))
-
-        return {"validate_content": self._verified, "raw_response_hook": check}
 
     def write(self, key: str, source: Path | bytes, *, overwrite: bool = False) -> ObjectInfo:
         """Store a file or bytes under `key`, each range checked by the service; return what it then says of it."""
@@ -209,20 +200,20 @@ class AzureFilesStore:
             if asked.path != self._source.prefix:
                 return _Page([], [])
             raise BadInputError(f"{name}: a file, and no folder; leave out the '/' at its end") from None
-        if token and token == asked.token:
-            raise StoreUnreachableError(f"{name}: the service gives one page of its listing again and again; try later")
+        if token in asked.seen:
+            raise StoreUnreachableError(f"{name}: the pages of the service's listing lead in a circle; try later")
         return self._sorted(asked, entries, token)
 
     def _sorted(self, asked: _Asked, entries: "Sequence[_Told]", token: str) -> _Page:
         from azure.storage.fileshare import FileProperties
 
-        page = _Page([], [replace(asked, token=token)] if token else [])
+        page = _Page([], [replace(asked, token=token, seen=asked.seen | {token})] if token else [])
         for entry in entries:
             if not entry.name or "/" in entry.name or entry.name in {".", ".."}:
                 raise HostilePathError(f"{self._source.store_url}{asked.path}: lists {entry.name!r}, which is no name")
             path = asked.path + entry.name
             # The service finds names in any case; a key is what it is.
-            if not entry.name.startswith(asked.start) or path == CONTROL_FOLDER or _is_unfinished(entry.name):
+            if not entry.name.startswith(asked.start) or path == CONTROL_FOLDER or is_unfinished(entry.name):
                 continue
             if not isinstance(entry, FileProperties):
                 page.further.append(_Asked(f"{path}/", mtime_ns=_nanoseconds(entry)))
@@ -247,10 +238,6 @@ class AzureFilesStore:
 
     def _key(self, path: str) -> str:
         return path.removeprefix(self._source.prefix)
-
-
-def _is_unfinished(name: str) -> bool:
-    return name.startswith(UNFINISHED[0]) and name.endswith(UNFINISHED[1])
 
 
 def _nanoseconds(told: "_Told") -> int:

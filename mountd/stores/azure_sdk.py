@@ -98,8 +98,21 @@ def exists(name: str) -> str:
     return f"{name}: exists already; choose another place, or allow overwriting"
 
 
-def check_range(response: Any) -> None:
-    """Refuse a page in the place of data, another range, and half of one: an SDK takes all of them for what it asked for.
+def checks_of(name: str, *, verified: bool) -> dict[str, Any]:
+    """The keywords that have an SDK check a download of `name`; a verified one comes in ranges of 4 MiB."""
+
+    def check(response: Any) -> None:
+        # An SDK takes whatever comes with a status of success, also without an MD5, for what it asked for.
+        _check_range(response)
+        answer = response.http_response
+        if verified and answer.status_code < 300 and "content-md5" not in answer.headers:
+            _refuse(response, BadInputError(f"{name}: the service tells no MD5; leave --verify-wire out"))
+
+    return {"validate_content": verified, "raw_response_hook": check}
+
+
+def _check_range(response: Any) -> None:
+    """Refuse a page in the place of data, another range, and half of one.
 
     Raises:
         TransientError: it is not what was asked for.
@@ -108,7 +121,7 @@ def check_range(response: Any) -> None:
     if asked is None or answer.status_code >= 300:  # without a range the SDK asks about an empty blob
         return
     if why := _why_no_range(asked, answer.headers):
-        refuse(response, TransientError(why))
+        _refuse(response, TransientError(why))
 
 
 def _why_no_range(asked: str, headers: Any) -> str:
@@ -122,7 +135,7 @@ def _why_no_range(asked: str, headers: Any) -> str:
     return f"{came} bytes came, {size} were told" if came not in {size, -1} else ""
 
 
-def refuse(response: Any, error: Exception) -> NoReturn:
+def _refuse(response: Any, error: Exception) -> NoReturn:
     """Raise `error` in the place of an answer, whose connection nobody would close otherwise."""
     response.http_response.internal_response.close()
     raise error

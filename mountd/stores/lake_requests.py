@@ -23,6 +23,7 @@ from mountd.stores.base import check_process
 from mountd.stores.credentials import Credential, resolve
 from mountd.stores.retry import Deadline, TransientError, retry
 from mountd.stores.source import Source
+from mountd.stores.writing import NotThereError, OtherKindError
 
 if TYPE_CHECKING:
     from azure.storage.filedatalake import DataLakeFileClient, FileProperties, PathProperties
@@ -33,14 +34,6 @@ _HEAD_BYTES: Final = 1024  # of a listing: what stands before its first entry
 _MISSING: Final = {"PathNotFound", "SourcePathNotFound", "BlobNotFound", "ResourceNotFound"}
 _OTHER_KIND: Final = {"PathConflict", "InvalidDestinationPath", "InvalidSourceOrDestinationResourceType"}
 _GOING: Final = {"FilesystemBeingDeleted", "SourcePathIsBeingDeleted", "DestinationPathIsBeingDeleted"}
-
-
-class NotThereError(NotFoundError):
-    """No such path; the file system is there."""
-
-
-class OtherKindError(DestinationExistsError):
-    """A file lies where a folder is meant, or the reverse."""
 
 
 class LakeRequests:
@@ -71,10 +64,10 @@ class LakeRequests:
         # The SDK unquotes the old name once before it quotes it.
         self.file(quote(old)).rename_file(f"{self._source.container}/{new}", **options)
 
-    def delete(self, path: str, deadline_s: float = float("inf")) -> None:
+    def delete(self, path: str) -> None:
         """Remove a file or an empty directory; one that is not there is no error."""
         with suppress(NotFoundError):
-            self.ask(path, lambda timeouts: self.file(path).delete_file(**timeouts), deadline_s)
+            self.ask(path, lambda timeouts: self.file(path).delete_file(**timeouts))
 
     def stat(self, path: str) -> "FileProperties":
         """What the service says of a file or directory.

@@ -139,10 +139,14 @@ def _may_hold(folder: str, prefix: str) -> bool:
     return folder.startswith(prefix) or prefix.startswith(folder)
 
 
+def is_unfinished(path: str) -> bool:
+    """True for what a writer has not finished, or was killed before it had."""
+    name = path.rpartition("/")[2]
+    return name.startswith(UNFINISHED[0]) and name.endswith(UNFINISHED[1])
+
+
 def _is_control(key: str, prefix: str) -> bool:
-    name = key.rpartition("/")[2]
-    unfinished = name.startswith(UNFINISHED[0]) and name.endswith(UNFINISHED[1])
-    return unfinished or (key == CONTROL_FOLDER and not prefix.startswith(CONTROL_FOLDER + "/"))
+    return is_unfinished(key) or (key == CONTROL_FOLDER and not prefix.startswith(CONTROL_FOLDER + "/"))
 
 
 @contextmanager

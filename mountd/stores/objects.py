@@ -12,6 +12,7 @@ Invariant: what is returned is `size` bytes long and of the object whose ETag wa
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING
 import obstore
 from obstore.store import AzureStore
 
-from mountd.errors import BadInputError, DataChangedError, HostilePathError, NotFoundError
+from mountd.errors import BadInputError, DataChangedError, HostilePathError, MountdError, NotFoundError
 from mountd.stores.base import REFUSED_UNCHANGED, Buffer, TimedReader, Within, changed, is_told, normal_etag
 from mountd.stores.clients import NO_RETRIES, Clients, RangeIgnoredError, Translated
 from mountd.stores.credentials import IDENTITIES, REMEDY, Credential, resolve
@@ -107,7 +108,8 @@ class ObjectReader:
             nonlocal was_turned_away
             once = Deadline(limit_s)
             if was_turned_away:
-                self._ask_byte(key, offset, limit_s)
+                with suppress(MountdError):  # the read hears it too, and knows that it is pinned
+                    self._ask_byte(key, offset, limit_s)
             was_turned_away = False
             try:
                 return self._attempt(wanted, once.remaining_s)
@@ -244,10 +246,10 @@ def open_blob(
         if shares:
             from mountd.stores.azure_files import AzureFilesStore
 
-            return AzureFilesStore(source, credential, deadline_s=deadline_s)
+            return AzureFilesStore(source, credential, deadline_s=deadline_s, on_retry=on_retry)
         from mountd.stores.azure_blob import AzureBlobStore
 
-        return AzureBlobStore(source, credential, deadline_s=deadline_s)
+        return AzureBlobStore(source, credential, deadline_s=deadline_s, on_retry=on_retry)
 
     return ObjectReader(
         source,

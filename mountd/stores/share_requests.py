@@ -21,6 +21,7 @@ from mountd.stores.credentials import Credential
 from mountd.stores.retry import Deadline, TransientError, retry
 from mountd.stores.share_access import resolve_for_share
 from mountd.stores.source import Source
+from mountd.stores.writing import NotThereError, OtherKindError
 
 if TYPE_CHECKING:
     from azure.storage.fileshare import ShareDirectoryClient, ShareFileClient
@@ -30,16 +31,8 @@ T = TypeVar("T")
 _BUSY: Final = {"SharingViolation", "FileLockConflict", "DeletePending", "ClientCacheFlushDelay"}  # a Windows client's
 
 
-class NotThereError(NotFoundError):
-    """No such file or folder; the share is there."""
-
-
 class NoParentError(NotThereError):
     """Nor is the folder that it would be in."""
-
-
-class OtherKindError(DestinationExistsError):
-    """A file lies where a folder is meant, or the reverse."""
 
 
 class ShareRequests:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -85,6 +86,33 @@ def test_a_file_share_is_reached_and_listed(environment: dict[str, str]) -> None
             assert told["connection"][0] == told["store clock"][0] == told["listing"][0] == "ok"
             assert told["listing"][1].endswith(" ms")
         assert "never public" in doctor(environment, url, code=5)["listing"][1]
+
+
+@pytest.mark.parametrize(
+    ("url", "hosts"),
+    [
+        ("abfss://lake@acct.dfs.core.windows.net/", ["acct.dfs.core.windows.net", "acct.blob.core.windows.net"]),
+        ("abfs://lake@127.0.0.1:9/acct/", ["127.0.0.1"]),
+        ("https://acct.blob.core.windows.net/cont/", ["acct.blob.core.windows.net"]),
+    ],
+)
+def test_every_address_that_a_store_is_asked_at_is_tried(
+    url: str, hosts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    def refused(address: tuple[str, int], *_: object, **__: object) -> None:
+        tried.append(address[0])
+        raise ConnectionRefusedError
+
+    for variable in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(variable)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *_, **__: [(0, 0, 0, "", (host, 443))])
+    monkeypatch.setattr(socket, "create_connection", refused)
+    for check in store_checks.source_checks(url, Credential("anonymous")):
+        if check.name == "connection":
+            assert only(check.look())[0] == "fail"
+    assert tried == hosts
 
 
 def test_a_store_that_is_not_there_fails_with_its_code(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,7 +108,7 @@ def test_a_body_that_trickles_for_ever_is_an_error_soon_after_the_deadline(proxy
         begin_s = time.monotonic()
         with pytest.raises(StoreUnreachableError, match="no answer in time"):
             reading.read(FileKey.of(store.url, 2, 0, "large", "", SIZES["large"]), 0, 1000)
-        assert time.monotonic() - begin_s < 4
+        assert time.monotonic() - begin_s < 20  # all of it would take a hundred
         until(lambda: not reading.fetcher._hedging._allowance.out, what="the end of the call")
 
 

@@ -177,6 +177,27 @@ def test_what_the_disk_declined_and_memory_has_is_given_to_the_disk_and_not_fetc
     disk.close()
 
 
+def test_what_is_damaged_while_it_waits_for_room_in_the_queue_is_a_miss_on_the_disk(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = DiskCache(tmp_path / "cache", 256 << 20, 64 << 20)
+    file = next(each for each in keys(store) if each.key == "small")
+    data, drain = bytearray(content(file.key, 0, file.size)), disk.drain
+
+    def damaging(timeout_s: float) -> bool:
+        data[500] = content(file.key, 500, 1)[0] ^ 1
+        return drain(timeout_s)
+
+    with open_reading(store, disk=disk) as reading:
+        assert reading.cache.memory.reserve(file.size, 0)
+        reading.cache.memory.unpin(reading.cache.memory.put(file.digest, 0, data, ahead=False))
+        monkeypatch.setattr(disk, "drain", damaging)
+        assert warming(reading, disk).run(lambda: [file]).failure is None
+        assert disk.read(file.digest, 0, file.size) == []
+        assert (disk.status().corrupt, store.requests) == (1, 0)
+    disk.close()
+
+
 def test_a_disk_that_takes_nothing_ends_it_with_one_line(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

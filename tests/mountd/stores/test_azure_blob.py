@@ -21,8 +21,11 @@ from mountd.errors import (
 from mountd.stores import azure_blob, registry
 from mountd.stores.azure_blob import AzureBlobStore
 from mountd.stores.credentials import Credential
+from mountd.stores.writing import pieces
+from tests.support import wire_faults as faults
 from tests.support.azurite import ACCOUNT, KEY, Azurite
 from tests.support.content import content
+from tests.support.fault_proxy import FaultProxy
 from tests.support.http_server import Fault, HttpServer
 
 pytestmark = pytest.mark.azurite
@@ -72,9 +75,9 @@ def test_large_files_go_in_blocks(
 def test_blocks_grow_so_that_any_size_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(azure_blob, "PIECE_BYTES", 10)
     monkeypatch.setattr(azure_blob, "_MOST_BLOCKS", 7)
-    pieces = list(azure_blob.pieces(BytesIO(bytes(500)), 500))
-    assert len(pieces) <= 7
-    assert sum(map(len, pieces)) == 500
+    found = list(pieces(BytesIO(bytes(500)), 500, azure_blob._block_bytes(500)))
+    assert len(found) <= 7
+    assert sum(map(len, found)) == 500
 
 
 class _Growing(BytesIO):
@@ -84,7 +87,7 @@ class _Growing(BytesIO):
 @pytest.mark.parametrize("actual", [0, 9, 11, 100])
 def test_a_file_that_changes_its_length_is_not_stored(actual: int) -> None:
     with pytest.raises(CorruptDataError, match="growing"):
-        list(azure_blob.pieces(_Growing(bytes(actual)), 10))
+        list(pieces(_Growing(bytes(actual)), 10, 10))
 
 
 def test_nothing_is_visible_before_the_commit(
@@ -118,6 +121,17 @@ def test_a_lost_answer_to_a_write_is_no_conflict(azurite: Azurite, container: st
     assert len(calls) == 2
     with pytest.raises(DestinationExistsError):
         store._commit("file", lost, len(data), digest[::-1])
+
+
+def test_a_name_that_obstore_cannot_ask_for_is_asked_for_again_and_counted(azurite: Azurite, container: str) -> None:
+    azurite.put(container, "odd//file", b"bytes")
+    with FaultProxy.start(azurite.endpoint) as proxy:
+        proxy.inject(faults.refusal(500), times=1)
+        again: list[None] = []
+        url = azurite.url(container).replace(azurite.endpoint, proxy.endpoint)
+        reader = registry.open_reader(url, Credential("key", KEY), on_retry=lambda: again.append(None))
+        assert bytes(reader.read("odd//file", 0, 5, "")) == b"bytes"
+    assert len(again) == 1
 
 
 def test_missing_source_and_missing_container(azurite: Azurite, container: str, tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def _without_etag(path: str, node: Any) -> dict[str, str]:
     return {name: value for name, value in _TOLD(path, node).items() if name != "etag"}
 
 
-_TOLD = datalake_operations._listed
+_TOLD, _TOKEN = datalake_operations._listed, datalake_operations._token
 
 
 @pytest.mark.parametrize(
@@ -100,12 +100,13 @@ _TOLD = datalake_operations._listed
         ("_listed", _elsewhere, "tells of another directory"),
         ("_listed", _without_etag, "tells no ETag"),
         ("_token", lambda _: "AAAAMQ==", "does not come to an end"),
+        ("_token", lambda end: _TOKEN(end if end < 3 else 1), "lead in a circle"),
     ],
 )
 def test_a_listing_that_lies_is_an_error(
     server: DataLakeServer, monkeypatch: pytest.MonkeyPatch, place: str, lie: Any, said: str
 ) -> None:
-    for number in range(3):
+    for number in range(4):
         server.put(LAKE, f"p/{number}", b"x")
     server.account.page_size = 1
     monkeypatch.setattr(datalake_operations, place, lie)

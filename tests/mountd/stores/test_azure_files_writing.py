@@ -59,7 +59,7 @@ class TestWriting:
         for step in ("comp=range", "comp=properties", "comp=rename"):
             proxy.clear()
             proxy.inject(refusal(403, "AuthorizationFailure"), when=is_step(step))
-            with pytest.raises(AccessDeniedError):
+            with pytest.raises(AccessDeniedError, match="share/d/file: "):
                 store.write("d/file", bytes(3000))
             assert server.files("share") == []
 
@@ -69,9 +69,9 @@ class TestWriting:
         store, seen = open_store(server.url("share")), list[list[str]]()
         put = store._writing._put
 
-        def watched(path: str, data: bytes, offset: int) -> None:
+        def watched(partial: str, data: bytes, offset: int, path: str) -> None:
             seen.append(keys(store))
-            put(path, data, offset)
+            put(partial, data, offset, path)
 
         monkeypatch.setattr(store._writing, "_put", watched)
         store.write("file", bytes(3000))
@@ -91,9 +91,9 @@ class TestWriting:
         store = open_store(server.url("share"))
         send = store._writing._send
 
-        def slow(path: str, stream: BytesIO, size: int) -> bytes:
+        def slow(partial: str, stream: BytesIO, size: int, path: str) -> bytes:
             fill(server, "file")
-            return send(path, stream, size)
+            return send(partial, stream, size, path)
 
         monkeypatch.setattr(store._writing, "_send", slow)
         with pytest.raises(DestinationExistsError, match="exists already"):

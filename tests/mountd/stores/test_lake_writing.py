@@ -14,7 +14,7 @@ from mountd.errors import (
     DestinationExistsError,
     HostilePathError,
 )
-from mountd.stores import azure_blob, lake_requests, lake_writing
+from mountd.stores import lake_requests, lake_writing
 from mountd.uploading.uploader import upload
 from tests.mountd.stores.lakes import LAKE, listed, open_store, server, tree
 from tests.support.content import content, make_tree
@@ -27,7 +27,6 @@ __all__ = ["server"]  # a fixture
 def test_a_file_goes_in_pieces_and_is_kept_with_its_md5(
     server: DataLakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    monkeypatch.setattr(azure_blob, "PIECE_BYTES", 1024)
     monkeypatch.setattr(lake_writing, "PIECE_BYTES", 1024)
     source = tmp_path / "source"
     source.write_bytes(content("s", 0, size))

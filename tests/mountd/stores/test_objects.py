@@ -19,7 +19,7 @@ from mountd.errors import (
     NotFoundError,
     StoreUnreachableError,
 )
-from mountd.stores import objects, registry
+from mountd.stores import azure_blob, objects, registry
 from mountd.stores.base import ObjectInfo, RangeReader, TimedReader, Within, normal_etag
 from mountd.stores.credentials import Credential
 from tests.support.azurite import KEY, Azurite
@@ -97,6 +97,25 @@ def test_retry_after_is_heard_and_waited_for(server: HttpServer, status: int, fo
     with pytest.raises(StoreUnreachableError, match=f"HTTP {status}.*; the service asks to wait 60 s"):
         reader.read("x", 1000, 70_000, "1")
     assert time.monotonic() - start_s < 15  # and not when the deadline is over
+
+
+@pytest.mark.parametrize("address", ["{0}/", "{0}/devstoreaccount1/cont/", "{1}/devstoreaccount1/share/"])
+def test_what_is_gone_when_reads_are_let_in_again_is_a_changed_file(server: HttpServer, address: str) -> None:
+    server.faults.append(Fault(status=503))
+    url = address.format(server.endpoint, server.endpoint.replace("http:", "azfile:"))
+    reader = registry.open_reader(url, Credential("key", KEY), deadline_s=20)
+    with pytest.raises(DataChangedError, match="/x: was 1, is gone"):
+        reader.read("x", 0, 10, "1")
+
+
+def test_the_look_at_what_was_changed_ends_with_the_read(server: HttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(azure_blob, "_LOOK_S", 60)
+    server.faults.extend([Fault(status=412), Fault("stall")])
+    reader = registry.open_reader(f"{server.endpoint}/devstoreaccount1/cont/", None, deadline_s=1, verified=True)
+    start_s = time.monotonic()
+    with pytest.raises(DataChangedError, match="/x: was 1, is another"):
+        reader.read("x", 0, 10, "1")
+    assert time.monotonic() - start_s < 15
 
 
 def test_a_stall_is_given_up_early_enough_for_another_attempt(server: HttpServer) -> None:
