@@ -22,6 +22,7 @@ from typing import Any
 _MOST = 16
 _BACKLOG = 128  # a client that waits with a limit is refused at once when this is full
 _REQUEST_S = 10.0
+_SILENT_S = 1.0  # by then a client that means to speak has spoken
 _PATIENCE_S = 4.0  # less than a probe waits, so that it hears why
 _LOOK_BYTES = 4096
 _AGAIN_S = 0.02
@@ -101,7 +102,7 @@ class Conversations:
 
     def _accept(self) -> None:
         if len(self._unheard) + len(self._waiting) >= _MOST:
-            if not self._unheard:
+            if not self._unheard or time.monotonic() - self._unheard[0].since_s < _SILENT_S:
                 time.sleep(_AGAIN_S)  # the others wait in the kernel
                 return
             self._unheard.pop(0).connection.close()  # the longest silent makes room for one that may speak
