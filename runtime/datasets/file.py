@@ -192,18 +192,22 @@ def open_record(workspace: WorkspaceFolder, record: DatasetRecord, progress: Pro
 
 def _granted(workspace: WorkspaceFolder, definition: FileDefinition) -> "list[tuple[Place, Credential | None]]":
     """Where each path lies, and what opens it."""
-    from mountd.stores.credentials import from_environment
-    from mountd.stores.registry import parse_source
-
     granted = []
     for path in definition.paths:
         record = datastores.get(workspace, path.datastore) if path.datastore else None
         place = locate(path, record.url if record else "")
-        credential = record.credential if record else None
-        if credential is None and parse_source(place.root).kind in {"blob", "datalake", "share"}:
-            credential = from_environment()
-        granted.append((place, credential))
+        granted.append((place, what_opens(place.root, record.credential if record else None)))
     return granted
+
+
+def what_opens(url: str, kept: "Credential | None") -> "Credential | None":
+    """The credential for a place: the one that is kept for it, else for Azure's services the environment's."""
+    from mountd.stores.credentials import from_environment
+    from mountd.stores.registry import parse_source
+
+    if kept is None and parse_source(url).kind in {"blob", "datalake", "share"}:
+        return from_environment()
+    return kept
 
 
 def _settled(place: Place, credential: "Credential | None") -> Place:

@@ -135,6 +135,20 @@ def test_names_and_tags_change_and_the_list_goes_by_them(ready: Shell) -> None:
     assert "unregistered; its id" in ready.fails(4, "dataset", "show", "both")
 
 
+def test_names_and_texts_are_shown_as_they_are_and_a_terminal_obeys_none(ready: Shell) -> None:
+    ready.ok("dataset", "register", "[red]x", "data/wd", "--description", "[/red] of \x1b[31mothers\x1b[0m\x07")
+    row = ready.ok("dataset", "list").splitlines()[1]
+    assert row.startswith("[red]x ")
+    assert r"[/red] of \x1b[31mothers\x1b[0m\x07" in row
+    assert r"[/red] of \x1b[31mothers\x1b[0m\x07" in ready.ok("dataset", "show", "[red]x")
+
+
+@pytest.mark.parametrize("url", ["mysql://me@host/db", "nonsense", "sqlite://", "postgresql://me:pw@host/db"])
+def test_a_catalog_that_could_never_be_is_refused_before_the_workspace_is_made(shell: Shell, url: str) -> None:
+    assert "the catalog's URL" in shell.fails(3, "init", "--catalog", url)
+    assert list(shell.folder.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("exit_code", "arguments", "said"),
     [
