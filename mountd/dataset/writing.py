@@ -47,9 +47,14 @@ def write_manifest(target: Path, sources: Sequence[str], files: Iterable[FrozenF
         HostilePathError: a path that no file system could hold, or two objects that cannot both be in one tree.
         OSError: `target` cannot be written; its `filename` says where.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    staged = target.with_name(f".{target.name[:50]}.")  # with a few letters more: no longer than a name may be
     try:
-        return _written(target, sources, files)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return _written(target, staged.name, sources, files)
+    except OSError as error:
+        if str(error.filename).startswith(str(staged)):  # a name that nobody gave
+            raise OSError(error.errno, error.strerror, str(target)) from error
+        raise
     except sqlite3.OperationalError as error:
         number = _DISK_FAULTS.get(error.sqlite_errorcode & 0xFF)
         if number is None:
@@ -57,8 +62,8 @@ def write_manifest(target: Path, sources: Sequence[str], files: Iterable[FrozenF
         raise OSError(number, os.strerror(number), str(target)) from error
 
 
-def _written(target: Path, sources: Sequence[str], files: Iterable[FrozenFile]) -> ManifestSummary:
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
+def _written(target: Path, prefix: str, sources: Sequence[str], files: Iterable[FrozenFile]) -> ManifestSummary:
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=target.parent) as folder:
         whole = Path(folder) / "whole"
         with closing(sqlite3.connect(Path(folder) / "staging", isolation_level=None)) as staging:
             staging.executescript(_STAGING)
