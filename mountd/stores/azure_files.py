@@ -208,7 +208,8 @@ class AzureFilesStore:
         except OtherKindError:
             if asked.path != self._source.prefix:
                 return _Page([], [])
-            raise BadInputError(f"{name}: a file, and no folder; leave out the '/' at its end") from None
+            remedy = "write it without a '/' at its end, and in upper and lower case as the share has it"
+            raise BadInputError(f"{name}: a file, and no folder; {remedy}") from None
         if token and token == asked.token:
             raise StoreUnreachableError(f"{name}: the service gives one page of its listing again and again; try later")
         return self._sorted(asked, entries, token)
