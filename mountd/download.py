@@ -202,6 +202,7 @@ def _surveyed(manifest: Manifest, root: Path, record: _Record, *, overwrite: boo
     survey, in_the_way = _Survey(), list[str]()
     for path, entry in manifest.walk():
         place = _place(root, path)
+        manifest.check_place(path, entry)
         there = _look(place)
         if there is None:
             if not entry.is_directory:
