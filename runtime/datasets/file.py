@@ -10,10 +10,11 @@ Credentials are never part of a definition or a manifest: they are looked up by 
 the environment.
 """
 
+import contextlib
 import json
 import tempfile
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -100,14 +101,26 @@ def freeze_definition(
         FreezeSource(place.base_url, credential, place.pattern, under)
         for place, (_, credential), under in zip(settled, granted, arrange(settled), strict=True)
     ]
-    workspace.manifests_path.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".", dir=workspace.manifests_path) as folder:
-        draft = Path(folder) / "manifest"
+    with _draft_of(workspace) as draft:
         target = _manifest_path(workspace, freeze(sources, draft, progress=progress).digest)
         if not target.exists():
             draft.replace(target)
             sync_folder(target.parent)
     return _frozen(target, granted)
+
+
+@contextlib.contextmanager
+def _draft_of(workspace: WorkspaceFolder) -> Iterator[Path]:
+    """A place for a manifest whose digest nobody knows yet; what the disk refuses is told of the folder it is to be in."""
+    folder = workspace.manifests_path
+    try:
+        folder.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".", dir=folder) as within:
+            yield Path(within) / "manifest"
+    except OSError as error:
+        if str(error.filename).startswith(f"{folder}/."):
+            raise OSError(error.errno, error.strerror, str(folder)) from error
+        raise
 
 
 def register(
