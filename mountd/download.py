@@ -10,7 +10,8 @@ either the record of this target (a file `.NAME.moorage-download` beside it) nam
 its MD5 and the bytes agree. So a broken-off download goes on where it ended, and a finished one is over at once.
 
 Invariants: a file in the target is whole and verified, or absent; the target ends with exactly the entries of the manifest
-and no trace of ours; nothing is written through a symbolic link, nor outside the target. Works wherever Python does.
+and no trace of ours; nothing is written through a symbolic link, nor outside the target; one download fills a target at a
+time. Works wherever Python does.
 """
 
 import hashlib
@@ -118,9 +119,10 @@ def download(
         open_reader = partial(registry.open_reader, deadline_s=deadline_s, verified=verify_wire)
         readers = [open_reader(url, (credentials or {}).get(url)) for url in opened.sources]
         root.mkdir(parents=True, exist_ok=True)
-        record.write(opened.digest, survey.replaced.values())
-        fetched = _fetch_all(opened, root, survey, readers, threads, progress)
-        record.write(opened.digest, ())
+        with _alone(root):
+            record.write(opened.digest, survey.replaced.values())
+            fetched = _fetch_all(opened, root, survey, readers, threads, progress)
+            record.write(opened.digest, ())
         return Downloaded(opened.file_count, opened.size_bytes, fetched, time.monotonic() - begin)
 
 
@@ -163,6 +165,30 @@ def _usable(target: Path, sources: Sequence[str]) -> Path:
     return root
 
 
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """Hold the target: two downloads at once would write into each other's unfinished files.
+
+    Where a system or a file system has no such lock, it goes without.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DestinationExistsError(f"{root}: another download fills it; wait for its end, then go on") from None
+        except OSError:
+            pass  # over some network file systems
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _place(root: Path, path: str) -> Path:
     """Where `path` goes below `root`; the manifest checked it when it was written, and a manifest may be forged."""
     names = [paths.decode(name) for name in paths.split(path)]
@@ -176,6 +202,7 @@ def _surveyed(manifest: Manifest, root: Path, record: _Record, *, overwrite: boo
     survey, in_the_way = _Survey(), list[str]()
     for path, entry in manifest.walk():
         place = _place(root, path)
+        manifest.check_place(path, entry)
         there = _look(place)
         if there is None:
             if not entry.is_directory:

@@ -157,18 +157,20 @@ def upload_output(
     from mountd.stores import registry
     from mountd.uploading.uploader import upload
     from runtime import datastores
+    from runtime.datasets.file import what_opens
 
     if not folder.is_dir() or (spec.source is None and folder.is_symlink()):
         raise BadInputError(f"{folder}: the command removed its folder, or put something else there; write into it")
     record = datastores.get(workspace, spec.datastore)
     prefix = spec.prefix(run_id)
-    writer = registry.open_writer(record.url, record.credential)
-    lister = registry.open_lister(record.url, record.credential)
+    credential = what_opens(record.url, record.credential)
+    writer = registry.open_writer(record.url, credential)
+    lister = registry.open_lister(record.url, credential)
     marker = marker_key(prefix)
     files = list(staged_files(folder, spec.source_globs))
     pending = files
     if again and not spec.overwrite:
-        reader = registry.open_reader(record.url, record.credential)
+        reader = registry.open_reader(record.url, credential)
         stored = {info.key: info for info in lister.list(prefix)}
         pending = [(path, name) for path, name in files if not _is_there(path, stored.get(prefix + name), reader)]
     if spec.overwrite or again:

@@ -120,6 +120,8 @@ def freeze(source: str, target: Path, *, overwrite: bool, since: Path | None, cr
     if target.exists() and not overwrite:
         raise BadInputError(f"{target}: is there already; choose another name, or --overwrite")
     refuse_expired(credential)
+    if target.exists() and not target.is_file():  # root could replace /dev/null
+        raise BadInputError(f"{target}: no file, and a manifest replaces nothing else; choose another name")
     expected = 0 if since is None else _files_in(since, target)
     with counting("freezing", expected) as progress:
         summary = freeze_source(source, credential, target, progress, resumed=_goes_on)

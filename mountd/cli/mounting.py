@@ -51,7 +51,8 @@ def mount(
 
     SOURCE is a manifest file, or a URL, which is frozen first: file:///dir, https://host/file,
     https://ACCOUNT.blob.core.windows.net/CONTAINER/PREFIX/ and its path-style and wasbs:// forms,
-    abfss://FILESYSTEM@ACCOUNT.dfs.core.windows.net/PREFIX/, or https://ACCOUNT.file.core.windows.net/SHARE/PREFIX/.
+    abfss://FILESYSTEM@ACCOUNT.dfs.core.windows.net/PREFIX/, or
+    https://ACCOUNT.file.core.windows.net/SHARE/PREFIX/.
     """
     loaded = settings.load(flags).settings
     log.open_log(context.obj, sys.stderr, loaded.log_format)

@@ -189,6 +189,15 @@ class Manifest:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def check_place(self, path: str, entry: Entry) -> None:
+        """See that an entry's bytes could be somewhere.
+
+        Raises:
+            ManifestError: no source of this manifest has them, or their number is none.
+        """
+        if entry.size < 0 or not (entry.is_directory or 0 <= entry.source < len(self.sources)):
+            raise self._damaged(path)
+
     def _folder_of(self, inode: int) -> str:
         """The path of a directory with a `/` at its end, empty for the root."""
         names: list[bytes] = [b""]
@@ -205,8 +214,12 @@ class Manifest:
             paths.split(path)
         except MountdError as error:
             raise ManifestError(f"{self._path}: {error}") from None
-        if b"/" in entry.name or (not entry.is_directory and not 0 <= entry.source < len(self.sources)):
-            raise ManifestError(f"{self._path}: the entry {path!r} is damaged; freeze the source again")
+        if b"/" in entry.name:
+            raise self._damaged(path)
+        self.check_place(path, entry)
+
+    def _damaged(self, path: str) -> ManifestError:
+        return ManifestError(f"{self._path}: the entry {path!r} is damaged; freeze the source again")
 
     def _each_child(self, directory: Entry) -> Iterator[Entry]:
         after = 0

@@ -63,7 +63,7 @@ class Staging:
     def temporary(cls, target: Path, sources: Sequence[str], first: Iterable[str] = ()) -> Iterator[Self]:
         """A staging beside `target` whose marks are `first`, gone at the end."""
         with (
-            tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder,
+            tempfile.TemporaryDirectory(prefix=f".{_shortened(target)}.", dir=target.parent) as folder,
             closing(_connect(Path(folder))) as database,
         ):
             staging = cls(Path(folder), database, sources)
@@ -197,7 +197,17 @@ class Staging:
 
 
 def _kept_folder(target: Path) -> Path:
-    return target.with_name(f".{target.name}.freezing")
+    return target.with_name(f".{_shortened(target)}.freezing")
+
+
+def is_staging_of(target: Path, path: object) -> bool:
+    """Whether `path`, as an error tells it, is a name that we made up beside `target`."""
+    return str(path).startswith(str(target.with_name(f".{_shortened(target)}.")))
+
+
+def _shortened(target: Path) -> str:
+    """As much of the name as leaves room for more: a name may be as long as the file system allows."""
+    return os.fsencode(target.name)[:200].decode(errors="ignore")
 
 
 @contextmanager

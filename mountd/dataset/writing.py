@@ -23,7 +23,7 @@ from typing import TypeVar
 
 from mountd.dataset import schema
 from mountd.dataset.schema import ROOT, Digest, FrozenFile, ManifestSummary
-from mountd.dataset.staging import SEPARATOR, Row, Staging
+from mountd.dataset.staging import SEPARATOR, Row, Staging, is_staging_of
 from mountd.errors import HostilePathError
 
 T = TypeVar("T")
@@ -72,6 +72,10 @@ def disk_faults(target: Path) -> Iterator[None]:
         if number is None:
             raise
         raise OSError(number, os.strerror(number), str(target)) from error
+    except OSError as error:
+        if is_staging_of(target, error.filename):  # a name that nobody gave
+            raise OSError(error.errno, error.strerror, str(target)) from error
+        raise
 
 
 def finish(staging: Staging, target: Path) -> ManifestSummary:

@@ -199,7 +199,8 @@ class AzureFilesStore:
         except OtherKindError:
             if asked.path != self._source.prefix:
                 return _Page([], [])
-            raise BadInputError(f"{name}: a file, and no folder; leave out the '/' at its end") from None
+            remedy = "write it without a '/' at its end, and in upper and lower case as the share has it"
+            raise BadInputError(f"{name}: a file, and no folder; {remedy}") from None
         if token in asked.seen:
             raise StoreUnreachableError(f"{name}: the pages of the service's listing lead in a circle; try later")
         return self._sorted(asked, entries, token)

@@ -156,7 +156,7 @@ def sdk_translated(name: str, *, pinned: bool, anonymous: bool) -> Iterator[None
         if str(error).startswith("MD5 mismatch"):
             raise TransientError(WRONG_MD5) from None
         raise TransientError(f"the SDK failed ({type(error).__name__})") from None
-    except ValueError:  # what the SDK says of an answer without the headers that it must have
+    except (ValueError, SyntaxError):  # what an SDK says of headers that lack, and its parser of a body that is no XML
         raise TransientError(MALFORMED) from None
 
 

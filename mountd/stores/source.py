@@ -180,11 +180,8 @@ def _abfs(parts: SplitResult, scheme: str, port: int | None) -> Source:
 
 
 def _lake(store_url: str, endpoint: str, account: str, filesystem: str, path: str) -> Source:
-    if not filesystem:
-        raise BadInputError(f"{shown(store_url + path)}: names no file system; write {_LAKE_FORM}")
     if not _CONTAINER.fullmatch(filesystem):
-        rules = "a file system's name has 3 to 63 lower case letters, digits and single '-'"
-        raise BadInputError(f"{shown(store_url + path)}: {rules}; check {filesystem[:80]!r}")
+        raise BadInputError(f"{shown(store_url + path)}: {_no_name('file system', filesystem, _LAKE_FORM)}")
     prefix, open_ended = _below(store_url, path)
     return Source("datalake", store_url, prefix, "", open_ended, endpoint, account, filesystem)
 
@@ -213,12 +210,18 @@ def _azfile(parts: SplitResult, scheme: str, port: int | None) -> Source:
     return _share(f"{scheme}://{address}", f"{web}://{address}", account, path)
 
 
+def _no_name(what: str, name: str, form: str) -> str:
+    """What to say of a name that no container, file system or share has."""
+    if not name:
+        return f"names no {what}; write {form}"
+    return f"a {what}'s name has 3 to 63 lower case letters, digits and single '-'; check {name[:80]!r}"
+
+
 def _share(named: str, endpoint: str, account: str, path: str) -> Source:
     share, _, rest = path.partition("/")
     if not _SHARE.fullmatch(share):
-        raise BadInputError(
-            f"{shown(f'{named}/{path}')}: names no share; write https://ACCOUNT.file.core.windows.net/SHARE/"
-        )
+        form = "https://ACCOUNT.file.core.windows.net/SHARE/"
+        raise BadInputError(f"{shown(f'{named}/{path}')}: {_no_name('share', share, form)}")
     prefix, open_ended = _below(f"{named}/{share}/", rest)
     return Source("share", f"{named}/{share}/", prefix, "", open_ended, endpoint, account, share)
 
@@ -231,9 +234,8 @@ def _address(host: str, port: int | None, web: str) -> str:
 def _blob(endpoint: str, account: str, path: str, parts: SplitResult) -> Source:
     container, _, rest = path.partition("/")
     if not _CONTAINER.fullmatch(container):
-        raise BadInputError(
-            f"{_bare(parts)}: names no container; write https://ACCOUNT.blob.core.windows.net/CONTAINER/"
-        )
+        form = "https://ACCOUNT.blob.core.windows.net/CONTAINER/"
+        raise BadInputError(f"{_bare(parts)}: {_no_name('container', container, form)}")
     prefix, open_ended = _folder(unquote(rest))
     return Source(
         "blob",

@@ -298,12 +298,13 @@ class Datastore:
     def _upload(self, files: Sequence[tuple[Path, str]], target_path: str | None, overwrite: bool) -> DataPath:  # noqa: FBT001 # private
         from mountd.stores.registry import open_lister, open_writer
         from mountd.uploading.uploader import upload
+        from runtime.datasets.file import what_opens
 
         record = datastores.get(self.workspace.folder, self.name)
         parts = [part for part in (target_path or "").split("/") if part not in {"", ".", ".."}]  # v1 drops them too
         prefix = "".join(f"{part}/" for part in parts)
-        writer = open_writer(record.url, record.credential)
-        lister = open_lister(record.url, record.credential)
+        credential = what_opens(record.url, record.credential)
+        writer, lister = open_writer(record.url, credential), open_lister(record.url, credential)
         try:
             upload(files, writer, lister, prefix=prefix, overwrite=overwrite)
         except DestinationExistsError as error:

@@ -95,7 +95,9 @@ def _parsed(url: str, folder: Path) -> sa.URL:
     try:
         address = sa.make_url(url)
     except SQLAlchemyError:
-        raise UserErrorException(f"'catalog' in workspace.toml is no URL of a database; {_FORMS}") from None
+        raise UserErrorException(
+            f"the catalog's URL (--catalog, or 'catalog' in workspace.toml) is no URL of a database; {_FORMS}"
+        ) from None
     if address.get_backend_name() == "sqlite" and address.database not in {None, "", ":memory:"}:
         return address.set(drivername="sqlite", database=str(folder / str(address.database)))
     if address.get_backend_name() in {"postgresql", "postgres"}:

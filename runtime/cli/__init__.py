@@ -6,6 +6,7 @@ Every command gets an `Invocation` as its context object; every error that a use
 traceback comes first.
 """
 
+import errno
 import importlib
 import os
 import sys
@@ -23,6 +24,7 @@ from runtime.job import first
 if TYPE_CHECKING:
     from runtime.workspace import WorkspaceFolder
 
+_REFUSALS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
 # What `moorage --help` lists: command -> (module and attribute, the line that help shows).
 _COMMANDS = {
     "init": ("runtime.cli.data:init", "Make a workspace here."),
@@ -111,8 +113,16 @@ click.version_option(package_name="moorage", prog_name="moorage")(moorage)
 
 def main(arguments: Sequence[str] | None = None) -> Never:
     """Run the command line and leave by `sys.exit` with its code; in a container as the child of process 1."""
+    _stand_in_for_closed()
     first.stand()
     sys.exit(call(sys.argv[1:] if arguments is None else list(arguments)))
+
+
+def _stand_in_for_closed() -> None:
+    """Open /dev/null for each standard stream that was closed: else a file of ours would get its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # in this order, the lowest number is given
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
 
 
 def call(arguments: Sequence[str]) -> int:
@@ -139,6 +149,8 @@ def _told(error: Exception) -> tuple[str, int]:
     if isinstance(error, OSError) and error.filename is not None:
         code = {PermissionError: 5, FileNotFoundError: 4}.get(type(error), 3)
         return f"{os.fsdecode(error.filename)}: {error.strerror}", code
+    if isinstance(error, OSError) and error.errno in _REFUSALS:  # such as a full disk below our stdout
+        return f"the machine refuses: {error.strerror}", 3
     return f"a defect in Moorage ({type(error).__name__}: {error}); `moorage --debug ...` shows where", 70
 
 

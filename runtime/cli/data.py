@@ -14,6 +14,7 @@ from runtime.errors import UnknownNameError
 
 if TYPE_CHECKING:
     from runtime.datastores import DatastoreRecord
+    from runtime.workspace import WorkspaceFolder
 
 
 _FORMS = "file:PATH|env:NAME|command:LINE|azure-default|managed-identity[:CLIENT_ID]|anonymous"
@@ -28,9 +29,18 @@ def init(invocation: Invocation, catalog: str | None) -> None:
 
     named = invocation.workspace_option or os.environ.get(workspaces.VARIABLE)
     folder = workspaces.WorkspaceFolder(Path(named or workspaces.FOLDER).absolute())
+    if catalog is not None:
+        _check_catalog(catalog, folder)
     existed = folder.exists()
     workspaces.init(folder.path, catalog)
     click.echo(f"{folder.path} is a workspace {'already' if existed else 'now'}")
+
+
+def _check_catalog(url: str, folder: "WorkspaceFolder") -> None:
+    """Refuse a URL that no catalog could have, and one whose driver is missing; nothing is made or contacted."""
+    from runtime.catalog.database import Database
+
+    Database(url, folder.catalog_path).close()
 
 
 @click.group(short_help="Places where data lies, with their credentials.")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runtime.cli import Invocation, pass_invocation
-from runtime.cli.printing import json_option, print_one, print_rows
+from runtime.cli.printing import json_option, print_one, print_rows, printable
 from runtime.errors import UserErrorException
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def show_dataset(invocation: Invocation, reference: str, as_json: bool) -> None:
         return
     print_one(row, as_json=False)
     for key, value in _lineage_lines(workspace, lineage):
-        click.echo(f"{key:12} {value}")
+        click.echo(f"{key:12} {printable(value)}")
 
 
 @click.command("rename")

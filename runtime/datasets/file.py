@@ -10,11 +10,12 @@ Credentials are never part of a definition or a manifest: they are looked up by 
 the environment.
 """
 
+import contextlib
 import json
 import logging
 import tempfile
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -104,14 +105,26 @@ def freeze_definition(
         FreezeSource(place.base_url, credential, place.pattern, under)
         for place, (_, credential), under in zip(settled, granted, arrange(settled), strict=True)
     ]
-    workspace.manifests_path.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".", dir=workspace.manifests_path) as folder:
-        draft = Path(folder) / "manifest"
+    with _draft_of(workspace) as draft:
         target = _manifest_path(workspace, freeze(sources, draft, progress=progress).digest)
         if not target.exists():
             draft.replace(target)
             sync_folder(target.parent)
     return _frozen(workspace, target, granted)
+
+
+@contextlib.contextmanager
+def _draft_of(workspace: WorkspaceFolder) -> Iterator[Path]:
+    """A place for a manifest whose digest nobody knows yet; what the disk refuses is told of the folder it is to be in."""
+    folder = workspace.manifests_path
+    try:
+        folder.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".", dir=folder) as within:
+            yield Path(within) / "manifest"
+    except OSError as error:
+        if str(error.filename).startswith(f"{folder}/."):
+            raise OSError(error.errno, error.strerror, str(folder)) from error
+        raise
 
 
 def register(
@@ -197,20 +210,24 @@ def open_record(workspace: WorkspaceFolder, record: DatasetRecord, progress: Pro
 def _granted(workspace: WorkspaceFolder, definition: FileDefinition) -> "list[tuple[Place, Credential | None]]":
     """Where each path lies, and what opens it."""
     from mountd.stores import sas
-    from mountd.stores.origins import from_environment
-    from mountd.stores.registry import takes_credentials
 
     granted = []
     for path in definition.paths:
         record = datastores.get(workspace, path.datastore) if path.datastore else None
         place = locate(path, record.url if record else "")
-        credential = record.credential if record else None
-        if record is None and takes_credentials(place.root):
-            credential = from_environment()
+        credential = what_opens(place.root, record.credential if record else None)
         if warning := sas.check(credential):
             _LOG.warning("%s: %s", place.root, warning)
         granted.append((place, credential))
     return granted
+
+
+def what_opens(url: str, kept: "Credential | None") -> "Credential | None":
+    """The credential for a place: the one that is kept for it, else for Azure's services the environment's."""
+    from mountd.stores.origins import from_environment
+    from mountd.stores.registry import takes_credentials
+
+    return from_environment() if kept is None and takes_credentials(url) else kept
 
 
 def _settled(place: Place, credential: "Credential | None") -> Place:

@@ -278,6 +278,25 @@ def test_a_folder_that_cannot_be_made_is_named(mountd: Command, tree: Path, tmp_
     assert line == f"mountd: {tmp_path / 'file'}: File exists"
 
 
+def test_a_manifest_that_cannot_be_written_is_named_as_it_was_given(
+    mountd: Command, tree: Path, tmp_path: Path
+) -> None:
+    assert mountd.fails(4, "freeze", file_url(tree), "-o", "/proc/m") == "mountd: /proc/m: No such file or directory"
+    longest = tmp_path / ("m" * 255)
+    assert mountd("freeze", file_url(tree), "-o", longest).returncode == 0
+    assert mountd("verify", longest).returncode == 0
+
+
+def test_freeze_replaces_files_only(mountd: Command, tree: Path, tmp_path: Path) -> None:
+    pipe, folder = tmp_path / "pipe", tmp_path / "folder"
+    os.mkfifo(pipe)
+    folder.mkdir()
+    for each in (pipe, folder):
+        line = mountd.fails(3, "freeze", file_url(tree), "-o", each, "--overwrite")
+        assert line == f"mountd: {each}: no file, and a manifest replaces nothing else; choose another name"
+    assert pipe.is_fifo()
+
+
 def test_freeze_does_not_replace_a_file_unasked(mountd: Command, tree: Path, tmp_path: Path) -> None:
     target = tmp_path / "precious"
     target.write_text("mine")

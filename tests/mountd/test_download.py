@@ -181,6 +181,21 @@ class TestResuming:
         check_whole(world.target, SIZES)
 
 
+def test_a_second_download_into_a_target_is_refused_and_harms_nothing(world: World) -> None:
+    said = list[str]()
+
+    def second(_: int, __: int) -> None:
+        if not said:
+            with pytest.raises(DestinationExistsError) as refusal:
+                download(world.manifest, world.target)
+            said.append(str(refusal.value))
+
+    download(world.manifest, world.target, progress=second)
+    assert said == [f"{world.target}: another download fills it; wait for its end, then go on"]
+    check_whole(world.target, SIZES)
+    assert world.download().fetched_bytes == 0
+
+
 def test_an_error_ends_the_threads(world: World) -> None:
     world.store.delete("0/a.png")
     with pytest.raises(DataChangedError):

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from mountd.errors import (
     DataChangedError,
     DestinationExistsError,
     HostilePathError,
+    ManifestError,
     NotFoundError,
 )
 from mountd.stores import registry
@@ -99,11 +102,17 @@ class TestHostile:
         world.download()
         check_whole(tmp_path / "real", SIZES)
 
+    @pytest.mark.parametrize("lie", ["DELETE FROM sources", "UPDATE entries SET size = -5 WHERE NOT directory"])
+    def test_an_entry_whose_bytes_are_nowhere_is_named(self, world: World, lie: str) -> None:
+        with closing(sqlite3.connect(world.manifest)) as damaged:
+            damaged.execute(lie)
+            damaged.commit()
+        with pytest.raises(ManifestError, match="is damaged; freeze the source again"):
+            world.download()
+        assert not world.target.exists()
+
     @pytest.mark.parametrize("name", [b"..", b"a/../../x", b"/etc/x", b".moorage-download"])
     def test_a_forged_manifest_cannot_leave_the_target(self, world: World, name: bytes) -> None:
-        import sqlite3
-        from contextlib import closing
-
         with closing(sqlite3.connect(world.manifest)) as forged:
             forged.execute("UPDATE entries SET name = ? WHERE name = '0' OR name = x'30'", (name,))
             forged.commit()

@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 
 from mountd.errors import BadInputError, DestinationExistsError
-from runtime import outputs
+from runtime import datastores, outputs
 from runtime.errors import UserErrorException
 from runtime.outputs import OutputSpec, Stored
 from runtime.workspace import WorkspaceFolder, init
 from tests.support.content import content, make_tree
+from tests.support.fileshare_server import FileShares
 
 SIZES = {"a.txt": 10, "deep/er/b.bin": 5000, "deep/c.txt": 0}
 
@@ -69,6 +70,21 @@ def test_what_is_no_file_and_what_is_named_as_ours_are_errors(folder: Path) -> N
     make_tree(folder, {".moorage/x": 1})
     with pytest.raises(BadInputError, match=r"\.moorage is Moorage's own"):
         names(folder)
+
+
+def test_an_output_is_stored_with_the_environment_s_credential_where_its_datastore_has_none(
+    workspace: WorkspaceFolder, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FileShares.start() as server:
+        server.make_share("share")
+        datastores.add(workspace, datastores.DatastoreRecord("share", server.url("share")))
+        monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", server.connection_string)
+        spec = OutputSpec("o", "share", "x")
+        for again in (False, True):
+            assert outputs.upload_output(workspace, spec, "run", folder, again=again).files == 3
+        assert sorted(name for name in server.files("share") if name.startswith("x/")) == sorted(
+            f"x/{name}" for name in SIZES
+        )
 
 
 def test_the_marker_is_written_last_and_lies_beside_the_output(workspace: WorkspaceFolder, folder: Path) -> None:

@@ -62,6 +62,15 @@ class TestListing:
         assert keys(open_store(behind(proxy))) == [f"d/{number}" for number in range(5)]
         assert third.count == 3
 
+    @pytest.mark.parametrize("body", [b"", b"{}", b"\xef\xbb\xbf", b"<html>"])
+    def test_an_answer_that_is_no_xml_is_asked_for_again(
+        self, server: FileShares, proxy: FaultProxy, body: bytes
+    ) -> None:
+        fill(server, "a")
+        spoilt = proxy.inject(Fault("no XML", lambda answer: replace(answer, body=body)), when=_lists, times=2)
+        assert keys(open_store(behind(proxy))) == ["a"]
+        assert spoilt.count == 2
+
     def test_a_listing_that_tells_no_etags_costs_a_request_a_file(self, server: FileShares) -> None:
         fill(server, "d/a", "d/b")
         expected = list(open_store(server.url("share")).list())

@@ -168,7 +168,7 @@ def test_file_urls(text: str, store_url: str) -> None:
         ("file:data", "absolute"),
         ("file:///a%00b", "NUL"),
         ("https://acct.blob.core.windows.net", "names no container"),
-        ("https://acct.blob.core.windows.net/Not_A_Container/x", "names no container"),
+        ("https://acct.blob.core.windows.net/Not_A_Container/x", "a container's name has 3 to 63"),
         ("http://acct.blob.core.windows.net/cont/", "use https"),
         ("http://example.org/file.csv", "use https"),
         ("https://acct.dfs.core.windows.net", "names no file system"),

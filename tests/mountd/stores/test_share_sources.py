@@ -46,7 +46,7 @@ def test_a_share_has_one_canonical_url(text: str, store_url: str, prefix: str, e
     ("text", "said"),
     [
         (PUBLIC, "names no share"),
-        (f"{PUBLIC}/No_Share/x", "names no share"),
+        (f"{PUBLIC}/No_Share/x", "a share's name has 3 to 63"),
         (f"{PUBLIC}/share/a/../b/", "segment"),
         ("http://acct.file.core.windows.net/share/", "use https"),
         ("azfile://acct.file.core.windows.net/share/", "use https"),

@@ -1,6 +1,7 @@
 """`moorage init`, `datastore` and `dataset`, as a shell sees them: output, one-line errors, exit codes."""
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -133,6 +134,20 @@ def test_names_and_tags_change_and_the_list_goes_by_them(ready: Shell) -> None:
     assert "2 files" in ready.ok("dataset", "download", unnamed, "got")  # its id is for ever
     ready.ok("dataset", "unregister", "both")
     assert "unregistered; its id" in ready.fails(4, "dataset", "show", "both")
+
+
+def test_names_and_texts_are_shown_as_they_are_and_a_terminal_obeys_none(ready: Shell) -> None:
+    ready.ok("dataset", "register", "[red]x", "data/wd", "--description", "[/red] of \x1b[31mothers\x1b[0m\x07")
+    row = ready.ok("dataset", "list").splitlines()[1]
+    assert row.startswith("[red]x ")
+    assert r"[/red] of \x1b[31mothers\x1b[0m\x07" in row
+    assert r"[/red] of \x1b[31mothers\x1b[0m\x07" in ready.ok("dataset", "show", "[red]x")
+
+
+@pytest.mark.parametrize("url", ["mysql://me@host/db", "nonsense", "sqlite://", "postgresql://me:pw@host/db"])
+def test_a_catalog_that_could_never_be_is_refused_before_the_workspace_is_made(shell: Shell, url: str) -> None:
+    assert "the catalog's URL" in shell.fails(3, "init", "--catalog", url)
+    assert list(shell.folder.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -276,6 +291,7 @@ class TestErrorsInOnePlace:
             (PermissionError(13, "Permission denied", "/x"), 5, "moorage: /x: Permission denied\n"),
             (FileNotFoundError(2, "No such file or directory", "/x"), 4, "moorage: /x: No such file or directory\n"),
             (OSError(28, "No space left on device", "/x"), 3, "moorage: /x: No space left on device\n"),
+            (OSError(28, "No space left on device"), 3, "moorage: the machine refuses: No space left on device\n"),
         ],
     )
     def test_what_the_system_refuses_is_one_line(
@@ -306,6 +322,16 @@ def test_the_command_leaves_with_the_code_and_the_line(ready: Shell) -> None:
     assert (done.returncode, done.stdout) == (4, "")
     assert done.stderr.startswith(f"moorage: no dataset 'nothing' in {ready.folder}")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&-", "<&- >&- 2>&-"])
+def test_commands_work_with_their_standard_streams_closed(ready: Shell, closed: str) -> None:
+    ready.ok("dataset", "register", "wd", "data/wd")
+    main = shlex.join(_MAIN)
+    for words, code in (("dataset list", 0), ("run -- sh -c 'echo told; exit 3'", 3)):
+        assert subprocess.run(["sh", "-c", f"{main} {words} {closed}"], check=False).returncode == code
+    logs = [path.read_text() for path in (ready.folder / ".moorage/runs").glob("*/std_log.txt")]
+    assert logs == ["told\n"]
 
 
 @pytest.mark.usefixtures("ready")

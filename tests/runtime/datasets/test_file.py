@@ -83,6 +83,14 @@ def test_a_path_where_nothing_lies_is_an_error_and_leaves_nothing(workspace: Wor
     assert list(workspace.manifests_path.iterdir()) == []
 
 
+def test_a_folder_for_manifests_that_takes_none_is_named(workspace: WorkspaceFolder, data: Path) -> None:
+    workspace.manifests_path.rmdir()
+    workspace.manifests_path.symlink_to("/proc")
+    with pytest.raises(FileNotFoundError) as refusal:
+        freeze_definition(workspace, defined(f"file://{data}/"))
+    assert refusal.value.filename == str(workspace.manifests_path)
+
+
 def test_a_store_with_a_listing_is_asked_what_a_path_is(workspace: WorkspaceFolder) -> None:
     store = MemoryStore("asked")
     for key in ("a/x", "a-b", "f", "f.txt"):
