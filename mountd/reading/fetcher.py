@@ -85,11 +85,12 @@ class Fetcher:
                 for begin, finish in gaps(start, end, [(each.start, each.end) for each in joined]):
                     # A flight that landed between the caller's look into the cache and now has left its bytes there.
                     # They are taken at once: what is only looked at may be dropped before it is read.
-                    pieces = self._cache.memory.read(file.digest, begin, finish - begin)
-                    if sum(len(data) for _, data in pieces) == finish - begin:
-                        here += pieces
-                    else:
-                        begun.append(Flight(file, begin, finish, ahead=False))
+                    pieces, left = _ends_cut_off(
+                        self._cache.memory.read(file.digest, begin, finish - begin), begin, finish
+                    )
+                    here += pieces
+                    if left is not None:
+                        begun.append(Flight(file, *left, ahead=False))
                 for flight in joined:
                     flight.want()
                     flight.waiting.append(landed)
@@ -322,3 +323,15 @@ class Fetcher:
 
 def _start(flight: Flight) -> int:
     return flight.start
+
+
+def _ends_cut_off(pieces: list[Piece], begin: int, finish: int) -> tuple[list[Piece], Range | None]:
+    """Of a range, the pieces that are at its two ends, and what is left between them: one range, however it is holed."""
+    first, last = 0, len(pieces)
+    while first < last and pieces[first][0] == begin:
+        begin += len(pieces[first][1])
+        first += 1
+    while first < last and pieces[last - 1][0] + len(pieces[last - 1][1]) == finish:
+        last -= 1
+        finish = pieces[last][0]
+    return pieces[:first] + pieces[last:], (begin, finish) if begin < finish else None

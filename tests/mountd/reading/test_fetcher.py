@@ -101,6 +101,18 @@ def test_what_landed_between_the_look_into_the_cache_and_the_fetch_is_not_fetche
     assert store.asked_bytes == 96 * KIB
 
 
+def test_of_a_range_whose_ends_landed_meanwhile_only_the_middle_is_fetched(store: FakeStore) -> None:
+    with open_reading(store) as reading:
+        start(reading.fetcher, (0, 128 * KIB), (256 * KIB, 320 * KIB), (448 * KIB, 512 * KIB))()
+        landed: queue.SimpleQueue[Flight] = queue.SimpleQueue()
+        count, here = reading.fetcher.fetch(A, [(64 * KIB, 512 * KIB)], landed.put)
+        assert ranges([landed.get(timeout=20) for _ in range(count)]) == [(128 * KIB, 448 * KIB)]
+        assert [(at, bytes(data)) for at, data in here] == [
+            (64 * KIB, data_of("a", 64 * KIB, 64 * KIB)),
+            (448 * KIB, data_of("a", 448 * KIB, 64 * KIB)),
+        ]
+
+
 def test_what_landed_meanwhile_is_not_lost_when_its_memory_is_taken_at_once(
     store: FakeStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
