@@ -31,7 +31,8 @@ FLIPS = 20_000  # an injection; the storm that reads after each flip of its own 
 _STALLS = 3
 _QUEUED = 100
 _GRANULE_BYTES = 64 * KIB
-# Those that may pass: asking again brings the bytes.
+# Those that may pass. 200 in the place of 206 is not among them: the whole file is asked for then, and the proxy, which
+# holds what it hands on, would take the memory of the machine for a sparse one.
 WIRE_FAULTS = (
     faults.latency(0.5),
     faults.trickle(16 * KIB, 0.02),
@@ -41,7 +42,6 @@ WIRE_FAULTS = (
     faults.brief(),
     faults.wrong_range(),
     faults.page(206, xml=True),
-    faults.page(200),
     faults.refusal(500),
     faults.refusal(429, retry_after="1"),
     faults.refusal(503, "ServerBusy", retry_after="1"),
