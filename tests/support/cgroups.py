@@ -15,7 +15,6 @@ from tests.support.waiting import until
 
 _V1 = Path("/sys/fs/cgroup/memory")
 _V2 = Path("/sys/fs/cgroup")
-_LIMITS = ("memory.limit_in_bytes", "memory.high")  # of v2 the one that does not kill
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +38,17 @@ class Cgroup:
         return [int(pid) for pid in (self.folder / "cgroup.procs").read_text().split()]
 
     def squeeze(self) -> int:
-        """Drive out what page cache can go, by a limit too low for a moment; how often it was done."""
-        limit = next(p for n in _LIMITS if (p := self.folder / n).exists())
-        before = limit.read_text()
+        """Drive out what page cache can go; how often it was done. The limit stays: below it, nobody need be killed."""
+        empty = self.folder / "memory.force_empty"
+        if empty.exists():
+            with suppress(OSError):  # it gives up when no more will go
+                empty.write_text("0")
+            return 1
+        high = self.folder / "memory.high"
+        before = high.read_text()
         for megabytes in (192, 160):
-            with suppress(OSError):  # v1 refuses what cannot be reached at once
-                limit.write_text(str(megabytes << 20))
-        limit.write_text(before)
+            high.write_text(str(megabytes << 20))
+        high.write_text(before)
         return 1
 
     def oom_kills(self) -> int:
