@@ -25,7 +25,7 @@ from mountd.fuse import mounting
 from mountd.processes import ProcessId
 from mountd.records import LostError, MountRecord
 from mountd.stores.credentials import Credential
-from mountd.stores.origins import handed_on, secret_variables
+from mountd.stores.credentials.origins import handed_on, secret_variables
 
 if TYPE_CHECKING:
     from array import array

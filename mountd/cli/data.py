@@ -15,9 +15,8 @@ import click
 
 from mountd.config import Settings, load
 from mountd.errors import BadInputError, DataChangedError
-from mountd.stores import sas
-from mountd.stores.credentials import Credential
-from mountd.stores.origins import FORMS, from_environment, from_option
+from mountd.stores.credentials import Credential, sas
+from mountd.stores.credentials.origins import FORMS, from_environment, from_option
 from mountd.units import format_size
 
 if TYPE_CHECKING:

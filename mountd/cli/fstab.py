@@ -23,7 +23,7 @@ from typing import Final
 from mountd import client
 from mountd.config import FIELDS
 from mountd.errors import BadInputError, MountPointError
-from mountd.stores.origins import from_option
+from mountd.stores.credentials.origins import from_option
 from mountd.stores.registry import parse_source
 
 USAGE: Final = "mount.moorage SOURCE DIR [-sfnv] [-o option,option=value]"

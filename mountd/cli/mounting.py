@@ -22,7 +22,7 @@ from mountd.errors import AccessDeniedError, MountPointError, NotFoundError
 from mountd.fuse import mounting
 from mountd.processes import ProcessId
 from mountd.stores.credentials import REMEDY, Credential
-from mountd.stores.origins import secret_variables
+from mountd.stores.credentials.origins import secret_variables
 from mountd.units import format_size
 
 _STOP_WAIT_S = 10.0

@@ -20,8 +20,8 @@ from mountd.cli.findings import Check, Finding, fail, ok, warn
 from mountd.dataset.manifest import Manifest, is_manifest
 from mountd.errors import AccessDeniedError, BadInputError, StoreUnreachableError
 from mountd.log import redact
-from mountd.stores import registry, sas
-from mountd.stores.credentials import Credential
+from mountd.stores import registry
+from mountd.stores.credentials import Credential, sas
 from mountd.stores.source import Source, as_blobs, parse_source
 
 _LIMIT_S, _CONNECT_S, _LIST_S = 15.0, 5.0, 8.0

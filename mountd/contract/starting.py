@@ -26,7 +26,7 @@ from mountd import errors
 from mountd.errors import DefectError, MountdError
 from mountd.processes import ProcessId
 from mountd.stores.credentials import Credential
-from mountd.stores.origins import handed_on
+from mountd.stores.credentials.origins import handed_on
 
 VERSION = 2
 _LINE_LIMIT_BYTES = 16 << 20

@@ -36,7 +36,7 @@ from mountd.reading.reader import Reader
 from mountd.reading.warming import Files, Warming
 from mountd.stores import registry
 from mountd.stores.credentials import Credential
-from mountd.stores.renewing import CredentialProvider
+from mountd.stores.credentials.renewing import CredentialProvider
 from mountd.units import format_size
 from mountd.vfs import FileSystem
 

@@ -49,8 +49,8 @@ from mountd.stores.base import (
     check_process,
     normal_etag,
 )
-from mountd.stores.blob_listing import BlobListing
-from mountd.stores.blob_pages import BlobPage, read_page
+from mountd.stores.blob.listing import BlobListing
+from mountd.stores.blob.pages import BlobPage, read_page
 from mountd.stores.credentials import Credential, resolve
 from mountd.stores.local_listing import translated
 from mountd.stores.parts import gather

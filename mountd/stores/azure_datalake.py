@@ -1,8 +1,8 @@
 """An Azure Data Lake file system (ADLS Gen2) through Microsoft's SDK: listings by directory, writes, deletes.
 
 Its directories are real, and are listed as such, the empty ones too. Reads are not here: they go to the account's endpoint
-for blobs (docs/decisions/0013), which tells the same ETags. Requests are in `lake_requests`, the way of a file into the
-store in `lake_writing`.
+for blobs (docs/decisions/0013), which tells the same ETags. Requests are in `lake.requests`, the way of a file into the
+store in `lake.writing`.
 
 Invariants: nothing outside the prefix is listed; files that a writer has not finished are not listed.
 """
@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from mountd.errors import BadInputError, HostilePathError, StoreUnreachableError
 from mountd.stores.base import ObjectInfo, normal_etag
-from mountd.stores.lake_requests import LakeRequests
-from mountd.stores.lake_writing import LakeWriting
+from mountd.stores.lake.requests import LakeRequests
+from mountd.stores.lake.writing import LakeWriting
 from mountd.stores.local_listing import is_unfinished, translated
 from mountd.stores.writing import NotThereError, OtherKindError
 

@@ -2,7 +2,7 @@
 
 A share has real directories, so a listing is a walk: several directories are asked at once, page by page. Most reads go
 through obstore (`objects`; docs/decisions/0014 says why); here are those of names with a dot at the end, and verified ones.
-How a file is written is in `share_writing`.
+How a file is written is in `share.writing`.
 
 Invariants: a target is visible whole or not at all; without `overwrite` the rename itself refuses to replace a file; the
 service minds no conditions (If-Match is an error there), so what was read is compared with the ETag that came with it.
@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mountd.errors import BadInputError, DataChangedError, HostilePathError, NotFoundError, StoreUnreachableError
-from mountd.stores import share_names
 from mountd.stores.azure_sdk import MALFORMED, Timeouts, checks_of
 from mountd.stores.base import Buffer, ObjectInfo, Within, changed, normal_etag
 from mountd.stores.local_listing import CONTROL_FOLDER, is_unfinished, translated
 from mountd.stores.retry import TransientError
-from mountd.stores.share_requests import ShareRequests
-from mountd.stores.share_writing import ShareWriting
+from mountd.stores.share import names as share_names
+from mountd.stores.share.requests import ShareRequests
+from mountd.stores.share.writing import ShareWriting
 from mountd.stores.writing import NotThereError, OtherKindError
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from azure.core.pipeline.transport import RequestsTransport
 from mountd.errors import AccessDeniedError, BadInputError, DataChangedError, DestinationExistsError, NotFoundError
 from mountd.log import RedactingFilter
 from mountd.stores.credentials import IDENTITIES, REMEDY, Credential
-from mountd.stores.identity import identity_of
+from mountd.stores.credentials.identity import identity_of
 from mountd.stores.retry import NO_ANSWER, NO_HOST, NO_TRUST, TransientError, parse_retry_after
 
 Timeouts = dict[str, Any]  # keywords for an SDK's transport

@@ -25,9 +25,9 @@ from mountd.errors import BadInputError, DataChangedError, HostilePathError, Mou
 from mountd.stores.base import REFUSED_UNCHANGED, Buffer, TimedReader, Within, changed, is_told, normal_etag
 from mountd.stores.clients import NO_RETRIES, Clients, RangeIgnoredError, Translated
 from mountd.stores.credentials import IDENTITIES, REMEDY, Credential, resolve
-from mountd.stores.identity import identity_of
+from mountd.stores.credentials.identity import identity_of
 from mountd.stores.retry import Deadline, TransientError, TurnedAwayError, retry
-from mountd.stores.share_access import resolve_for_share
+from mountd.stores.share.access import resolve_for_share
 from mountd.stores.source import Source
 
 if TYPE_CHECKING:

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from mountd.stores.azure_files import AzureFilesStore
     from mountd.stores.base import TimedReader
     from mountd.stores.credentials import Credential
+    from mountd.stores.credentials.renewing import CredentialProvider
     from mountd.stores.local import LocalStore
     from mountd.stores.memory import MemoryStore
-    from mountd.stores.renewing import CredentialProvider
 
 __all__ = [
     "Source",
@@ -61,7 +61,7 @@ def open_reader(
         from mountd.stores import web
 
         return web.open_https(source, deadline_s=deadline_s, on_retry=on_retry)
-    from mountd.stores.renewing import RenewingReader
+    from mountd.stores.credentials.renewing import RenewingReader
 
     if source.kind == "datalake":
         source = as_blobs(source)  # docs/decisions/0013
@@ -96,7 +96,7 @@ def _opener(
 
 
 def _provider(credential: "Credential | CredentialProvider | None") -> "CredentialProvider":
-    from mountd.stores.renewing import CredentialProvider
+    from mountd.stores.credentials.renewing import CredentialProvider
 
     return credential if isinstance(credential, CredentialProvider) else CredentialProvider(credential)
 
@@ -144,7 +144,7 @@ def folding(url: str) -> "Callable[[str], str]":
     """How the store of the base URL `url` compares keys: those that are equal afterwards are one object."""
     if parse_source(url).kind != "share":
         return str
-    from mountd.stores.share_names import folded
+    from mountd.stores.share.names import folded
 
     return folded
 
@@ -158,7 +158,7 @@ def open_lister(url: str, credential: "Credential | None", *, deadline_s: float 
         from mountd.stores import web
 
         return web.HttpsLister(source, deadline_s=deadline_s)
-    from mountd.stores.renewing import RenewingLister, RenewingPartLister
+    from mountd.stores.credentials.renewing import RenewingLister, RenewingPartLister
 
     if source.kind == "blob":
         return RenewingPartLister(_provider(credential), lambda found: _blob_store(source, found, deadline_s))
@@ -178,7 +178,7 @@ def open_writer(url: str, credential: "Credential | None", *, deadline_s: float 
         raise BadInputError(
             f"{source.store_url}: a web server cannot be written to; use a folder or an Azure container"
         )
-    from mountd.stores.renewing import RenewingWriter
+    from mountd.stores.credentials.renewing import RenewingWriter
 
     return RenewingWriter(_provider(credential), lambda found: _sdk_store(source, found, deadline_s))
 

@@ -149,7 +149,7 @@ class Datastore:
         if given:
             if lacking := sorted(told.keys() - given.keys()):
                 raise UserErrorException(f"a service principal also needs {', '.join(lacking)}")
-            from mountd.stores.origins import principal
+            from mountd.stores.credentials.origins import principal
 
             places = {"resource_url": resource_url or "", "authority_url": authority_url or ""}
             credential = principal(given | places)

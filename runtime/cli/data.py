@@ -134,7 +134,7 @@ def remove_datastore(invocation: Invocation, name: str) -> None:
 
 
 def _with_credential(record: "DatastoreRecord", option: str, *, keep: bool) -> "DatastoreRecord":
-    from mountd.stores.origins import from_option
+    from mountd.stores.credentials.origins import from_option
 
     credential = from_option(option)  # also checks that it leads somewhere now
     if keep or not credential.origin:

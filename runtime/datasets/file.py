@@ -209,7 +209,7 @@ def open_record(workspace: WorkspaceFolder, record: DatasetRecord, progress: Pro
 
 def _granted(workspace: WorkspaceFolder, definition: FileDefinition) -> "list[tuple[Place, Credential | None]]":
     """Where each path lies, and what opens it."""
-    from mountd.stores import sas
+    from mountd.stores.credentials import sas
 
     granted = []
     for path in definition.paths:
@@ -224,7 +224,7 @@ def _granted(workspace: WorkspaceFolder, definition: FileDefinition) -> "list[tu
 
 def what_opens(url: str, kept: "Credential | None") -> "Credential | None":
     """The credential for a place: the one that is kept for it, else for Azure's services the environment's."""
-    from mountd.stores.origins import from_environment
+    from mountd.stores.credentials.origins import from_environment
     from mountd.stores.registry import takes_credentials
 
     return from_environment() if kept is None and takes_credentials(url) else kept

@@ -81,14 +81,14 @@ def get(workspace: WorkspaceFolder, name: str, environ: Mapping[str, str] = os.e
         return dataclasses.replace(record, credential=kept)
     if not record.reference:
         return with_environment(record, environ)
-    from mountd.stores.origins import from_option
+    from mountd.stores.credentials.origins import from_option
 
     return dataclasses.replace(record, credential=from_option(record.reference, environ))
 
 
 def with_environment(record: DatastoreRecord, environ: Mapping[str, str] = os.environ) -> DatastoreRecord:
     """The record with the environment's credential, where it has none of its own and needs one."""
-    from mountd.stores.origins import from_environment
+    from mountd.stores.credentials.origins import from_environment
     from mountd.stores.registry import takes_credentials
 
     if record.credential is not None or not takes_credentials(record.url):

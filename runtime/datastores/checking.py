@@ -28,7 +28,8 @@ def probe(record: DatastoreRecord) -> None:
     Raises:
         MountdError: it is not given.
     """
-    from mountd.stores import registry, sas
+    from mountd.stores import registry
+    from mountd.stores.credentials import sas
 
     sas.check(record.credential)
     next(iter(registry.open_lister(record.url, record.credential, deadline_s=DEADLINE_S).list()), None)
@@ -40,7 +41,8 @@ def check(record: DatastoreRecord) -> Verdict:
     Raises:
         MountdError: it cannot be used, and why.
     """
-    from mountd.stores import registry, sas
+    from mountd.stores import registry
+    from mountd.stores.credentials import sas
 
     warning = sas.check(record.credential) or ""
     how = f"with {record.credential.kind}" if record.credential is not None else "without a credential"

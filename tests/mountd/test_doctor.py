@@ -17,8 +17,7 @@ from mountd.cli import machine_checks, store_checks
 from mountd.cli.findings import Check, Finding, examine, ok
 from mountd.errors import NotFoundError
 from mountd.freeze import FreezeSource, freeze
-from mountd.stores import sas
-from mountd.stores.credentials import Credential
+from mountd.stores.credentials import Credential, sas
 from mountd.stores.registry import file_url, parse_source
 from tests.support.azurite import KEY, Azurite
 from tests.support.content import make_tree

@@ -16,7 +16,7 @@ from mountd.cli import mountd, run
 from mountd.errors import AccessDeniedError, BadInputError
 from mountd.freeze import FreezeSource, freeze
 from mountd.stores.credentials import Credential
-from mountd.stores.origins import from_option
+from mountd.stores.credentials.origins import from_option
 from tests.support.azurite import KEY, Azurite
 from tests.support.content import content
 from tests.support.waiting import until

@@ -21,9 +21,11 @@ from mountd.errors import (
     StoreUnreachableError,
 )
 from mountd.freeze import freeze_source
-from mountd.stores import objects, registry, share_access, share_requests
+from mountd.stores import objects, registry
 from mountd.stores.base import ObjectInfo
 from mountd.stores.credentials import Credential
+from mountd.stores.share import access as share_access
+from mountd.stores.share import requests as share_requests
 from tests.mountd.stores.file_shares import OWN, behind, fill, keys, open_store, proxy, sas, server
 from tests.support.content import content
 from tests.support.fault_proxy import FaultProxy, Request

@@ -17,8 +17,10 @@ from mountd.errors import (
     NotFoundError,
     StoreUnreachableError,
 )
-from mountd.stores import registry, share_access, share_writing
+from mountd.stores import registry
 from mountd.stores.credentials import Credential
+from mountd.stores.share import access as share_access
+from mountd.stores.share import writing as share_writing
 from mountd.uploading.uploader import upload
 from tests.mountd.stores.file_shares import OWN, behind, fill, is_step, keys, open_store, proxy, sas, server
 from tests.support.azurite import ACCOUNT

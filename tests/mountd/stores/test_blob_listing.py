@@ -17,11 +17,11 @@ from mountd.errors import (
     NotFoundError,
     StoreUnreachableError,
 )
-from mountd.stores import blob_listing
 from mountd.stores.azure_blob import AzureBlobStore
 from mountd.stores.azure_sdk import _network_reason
 from mountd.stores.base import ObjectInfo, Page, Part
-from mountd.stores.boundaries import boundaries
+from mountd.stores.blob import listing as blob_listing
+from mountd.stores.blob.boundaries import boundaries
 from mountd.stores.credentials import Credential
 from mountd.stores.parts import gather
 from mountd.stores.source import parse_source

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from mountd.errors import AccessDeniedError, BadInputError, StoreUnreachableError
-from mountd.stores import identity as identities
 from mountd.stores import registry
 from mountd.stores.credentials import Credential
-from mountd.stores.identity import identity_of
-from mountd.stores.origins import principal
+from mountd.stores.credentials import identity as identities
+from mountd.stores.credentials.identity import identity_of
+from mountd.stores.credentials.origins import principal
 from tests.support.azurite import Azurite
 from tests.support.certificates import Certificate, make_certificate
 from tests.support.content import content

@@ -14,7 +14,8 @@ from mountd.errors import (
     DestinationExistsError,
     HostilePathError,
 )
-from mountd.stores import lake_requests, lake_writing
+from mountd.stores.lake import requests as lake_requests
+from mountd.stores.lake import writing as lake_writing
 from mountd.uploading.uploader import upload
 from tests.mountd.stores.lakes import LAKE, listed, open_store, server, tree
 from tests.support.content import content, make_tree

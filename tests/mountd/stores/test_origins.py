@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from mountd.errors import AccessDeniedError, BadInputError, MountdError, NotFoundError
-from mountd.stores import origins
-from mountd.stores.credentials import SECRET_VARIABLES, Credential
-from mountd.stores.origins import from_environment, from_option, variable_of
+from mountd.stores.credentials import SECRET_VARIABLES, Credential, origins
+from mountd.stores.credentials.origins import from_environment, from_option, variable_of
 from tests.mountd.stores.test_credentials import CONNECTION, KEY, SAS
 
 PRINCIPAL = {"tenant_id": "t", "client_id": "c", "client_secret": "hunter2"}

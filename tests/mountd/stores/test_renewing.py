@@ -11,7 +11,13 @@ import pytest
 from mountd.errors import AccessDeniedError, NotFoundError
 from mountd.stores.base import Buffer, ObjectInfo, Page, Part, PartLister, Within
 from mountd.stores.credentials import Credential
-from mountd.stores.renewing import PAUSE_S, CredentialProvider, RenewingLister, RenewingPartLister, RenewingReader
+from mountd.stores.credentials.renewing import (
+    PAUSE_S,
+    CredentialProvider,
+    RenewingLister,
+    RenewingPartLister,
+    RenewingReader,
+)
 from tests.support.waiting import until
 
 OLD, NEW = Credential("key", "b2xk", "file:/key"), Credential("key", "bmV3", "file:/key")

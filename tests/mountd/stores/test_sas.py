@@ -5,8 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from mountd.errors import AccessDeniedError
-from mountd.stores import sas
-from mountd.stores.credentials import Credential
+from mountd.stores.credentials import Credential, sas
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
 

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mountd.errors import BadInputError, HostilePathError
-from mountd.stores import share_names
+from mountd.stores.share import names as share_names
 from mountd.stores.source import Source, parse_source
 
 PUBLIC = "https://acct.file.core.windows.net"

@@ -14,8 +14,8 @@ from typing import Final
 
 from mountd.errors import BadInputError, CorruptDataError
 from mountd.stores.base import ObjectInfo, Page, Part
-from mountd.stores.blob_pages import BlobPage
-from mountd.stores.boundaries import boundaries
+from mountd.stores.blob.boundaries import boundaries
+from mountd.stores.blob.pages import BlobPage
 from mountd.stores.source import Source
 
 _PAGE_NAMES = 5000  # the most that the service gives

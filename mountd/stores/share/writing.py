@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, TypeVar
 from mountd.errors import DestinationExistsError
 from mountd.stores.azure_sdk import Timeouts
 from mountd.stores.base import Within
-from mountd.stores.share_requests import NoParentError, ShareRequests
+from mountd.stores.share.requests import NoParentError, ShareRequests
 from mountd.stores.writing import OtherKindError, RenamedWriting, pieces
 
 if TYPE_CHECKING:

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Final, Generic, TypeVar
 
 from mountd.errors import AccessDeniedError, MountdError
-from mountd.stores import sas
 from mountd.stores.base import (
     Buffer,
     Lister,
@@ -32,8 +31,8 @@ from mountd.stores.base import (
     Writer,
     check_process,
 )
-from mountd.stores.credentials import IDENTITIES, Credential
-from mountd.stores.origins import COMMAND_LIMIT_S, from_option
+from mountd.stores.credentials import IDENTITIES, Credential, sas
+from mountd.stores.credentials.origins import COMMAND_LIMIT_S, from_option
 from mountd.stores.parts import gather
 
 _LOG = logging.getLogger(__name__)
@@ -156,7 +155,7 @@ class _Renewing(Generic[Store]):
             check_process(self._process_id)  # a fork must not open one either
             self._opened = opened = credential, self._open(credential)
         if credential is not None and credential.kind in IDENTITIES:
-            from mountd.stores.identity import identity_of
+            from mountd.stores.credentials.identity import identity_of
 
             identity_of(credential).token()  # here, where its failure is told as it is, and not inside an SDK
         return opened[1]

@@ -19,7 +19,7 @@ from mountd.stores.azure_sdk import Timeouts, error_code, exists, sdk_credential
 from mountd.stores.base import Within, check_process
 from mountd.stores.credentials import Credential
 from mountd.stores.retry import Deadline, TransientError, retry
-from mountd.stores.share_access import resolve_for_share
+from mountd.stores.share.access import resolve_for_share
 from mountd.stores.source import Source
 from mountd.stores.writing import NotThereError, OtherKindError
 

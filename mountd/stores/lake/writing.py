@@ -12,7 +12,7 @@ from azure.core import MatchConditions
 from azure.storage.filedatalake import ContentSettings
 
 from mountd.stores.azure_sdk import Timeouts
-from mountd.stores.lake_requests import LakeRequests
+from mountd.stores.lake.requests import LakeRequests
 from mountd.stores.writing import RenamedWriting, pieces
 
 if TYPE_CHECKING:

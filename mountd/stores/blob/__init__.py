@@ -1,0 +1,1 @@
+"""Listings of Azure blobs: requests, pages, ranges of names."""

@@ -1,0 +1,1 @@
+"""What the Data Lake store asks and writes."""

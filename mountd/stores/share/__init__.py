@@ -1,0 +1,1 @@
+"""What the file share store asks and writes."""
