@@ -43,7 +43,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     root = Path(__file__).parent
     groups: dict[bool, list[pytest.Item]] = {False: [], True: []}
     for item in items:
-        name = item.path.relative_to(root).as_posix()
+        name = item.path.relative_to(root).as_posix() if item.path.is_relative_to(root) else ""
         is_apart = name.startswith(_APART) and not item.get_closest_marker("fuse")
         item.add_marker(pytest.mark.xdist_group(name if is_apart else "machine"))
         groups[is_apart].append(item)
