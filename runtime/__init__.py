@@ -2,6 +2,7 @@
 
     cli          the command `moorage`
     api/         the v1 classes, thin faces over the rooms below
+    pipelines/   steps in order, each a job
     job/         layout, session, launcher, keeper: what `moorage run` does
     outputs      how files leave a job          consumption  how a dataset enters one
     datasets/    what a dataset is made of      catalog/     names and versions
@@ -20,35 +21,66 @@ if TYPE_CHECKING:
     from runtime.api.datastore import Datastore
     from runtime.api.experiment import Experiment
     from runtime.api.output import OutputFileDatasetConfig
+    from runtime.api.pipeline import Pipeline, StepSequence
+    from runtime.api.pipeline_data import InputPortBinding, PipelineData, PipelineOutputFileDataset, PipelineParameter
+    from runtime.api.pipeline_run import PipelineRun, PortDataReference, StepRun, StepRunOutput
+    from runtime.api.pipeline_step import CommandStep, PythonScriptStep
     from runtime.api.run import Run
     from runtime.api.script_run_config import ScriptRunConfig
+    from runtime.api.widgets import RunDetails
     from runtime.api.workspace import Workspace
     from runtime.errors import UserErrorException
 
 __all__ = [
+    "CommandStep",
     "DataPath",
     "Dataset",
     "DatasetConsumptionConfig",
     "Datastore",
     "Experiment",
     "FileDataset",
+    "InputPortBinding",
     "OutputFileDatasetConfig",
+    "Pipeline",
+    "PipelineData",
+    "PipelineOutputFileDataset",
+    "PipelineParameter",
+    "PipelineRun",
+    "PortDataReference",
+    "PythonScriptStep",
     "Run",
+    "RunDetails",
     "ScriptRunConfig",
+    "StepRun",
+    "StepRunOutput",
+    "StepSequence",
     "UserErrorException",
     "Workspace",
 ]
 
 _HOMES = {
+    "CommandStep": "runtime.api.pipeline_step",
     "DataPath": "runtime.api.data_path",
     "Dataset": "runtime.api.dataset",
     "DatasetConsumptionConfig": "runtime.api.consumption",
     "Datastore": "runtime.api.datastore",
     "Experiment": "runtime.api.experiment",
     "FileDataset": "runtime.api.dataset",
+    "InputPortBinding": "runtime.api.pipeline_data",
     "OutputFileDatasetConfig": "runtime.api.output",
+    "Pipeline": "runtime.api.pipeline",
+    "PipelineData": "runtime.api.pipeline_data",
+    "PipelineOutputFileDataset": "runtime.api.pipeline_data",
+    "PipelineParameter": "runtime.api.pipeline_data",
+    "PipelineRun": "runtime.api.pipeline_run",
+    "PortDataReference": "runtime.api.pipeline_run",
+    "PythonScriptStep": "runtime.api.pipeline_step",
     "Run": "runtime.api.run",
+    "RunDetails": "runtime.api.widgets",
     "ScriptRunConfig": "runtime.api.script_run_config",
+    "StepRun": "runtime.api.pipeline_run",
+    "StepRunOutput": "runtime.api.pipeline_run",
+    "StepSequence": "runtime.api.pipeline",
     "UserErrorException": "runtime.errors",
     "Workspace": "runtime.api.workspace",
 }

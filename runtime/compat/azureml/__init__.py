@@ -1,4 +1,4 @@
-"""The import names of Azure ML SDK v1, answered by Moorage; only where `moorage v1` or `moorage run --v1` put it on PYTHONPATH.
+"""The import names of Azure ML SDK v1, answered by Moorage where `moorage v1` or `moorage run --v1` put it on PYTHONPATH.
 
     import azureml.core                    a module of this tree, whose names are those of `runtime`, imported when used
     import azureml.train.automl            ModuleNotFoundError, which says why and what to do instead
