@@ -44,9 +44,7 @@ class FileDefinition:
 
     def to_json(self) -> str:
         """The document; equal definitions give equal text."""
-        paths = [
-            {"url": path.url} if path.url else {"datastore": path.datastore, "path": path.path} for path in self.paths
-        ]
+        paths = [path.to_document() for path in self.paths]
         return json.dumps({"version": _FORMAT, "type": "file", "paths": paths, "steps": []})
 
     @classmethod

@@ -26,7 +26,7 @@ def reexport(module: str, names: Iterable[str], absent: Mapping[str, str] | None
 
     def lookup(name: str) -> object:
         if name == "__all__":
-            return list(known)
+            return [each for each in known if _is_there(each)]
         if name in known:
             value = _found(module, name)
         elif name in reasons:
@@ -40,6 +40,13 @@ def reexport(module: str, names: Iterable[str], absent: Mapping[str, str] | None
         return sorted({*vars(sys.modules[module]), *known})
 
     return lookup, listed
+
+
+def _is_there(name: str) -> bool:
+    import runtime
+    import runtime.errors
+
+    return name in runtime.__all__ or hasattr(runtime.errors, name)
 
 
 def _found(module: str, name: str) -> object:
