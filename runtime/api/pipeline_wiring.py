@@ -5,6 +5,7 @@ step writes by an input that this step will be fed. What is left is a ScriptRunC
 """
 
 import dataclasses
+import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
@@ -16,6 +17,7 @@ from runtime.api.pipeline_data import FedInput, InputPortBinding, PipelineData, 
 from runtime.api.pipeline_step import PipelineStep, output_of
 from runtime.datasets.paths import NamesPath, PathArgument
 from runtime.errors import UserErrorException
+from runtime.job import runs
 from runtime.job.spec import JobSpec, new_run_id
 from runtime.pipelines.plan import Feed, Plan, Step, order
 from runtime.workspace import WorkspaceFolder
@@ -88,14 +90,21 @@ class Wiring:
             UserErrorException: a step's script, data or parameter is not there; the text names the step.
         """
         check_order(self._steps)
-        tags = {PIPELINE_RUN: run_id}
-        return Plan(run_id, experiment, tuple(self._step(each, experiment, tags) for each in self._steps), go_on)
+        run_ids = [new_run_id(experiment) for _ in self._steps]
+        try:
+            pairs = zip(self._steps, run_ids, strict=True)
+            steps = tuple(self._step(step, each, experiment, {PIPELINE_RUN: run_id}) for step, each in pairs)
+        except BaseException:
+            for each in run_ids:  # the steps before the one that is wrong may have left something there
+                shutil.rmtree(runs.folder_of(self._folder, each), ignore_errors=True)
+            raise
+        return Plan(run_id, experiment, steps, go_on)
 
-    def _step(self, step: PipelineStep, experiment: str, tags: Mapping[str, str]) -> Step:
+    def _step(self, step: PipelineStep, run_id: str, experiment: str, tags: Mapping[str, str]) -> Step:
         try:
             elements = [self._element(step, each) for each in step.elements]
             config = step.config(elements, self._default_source)
-            spec = config.job(self._folder, new_run_id(experiment), experiment, tags)
+            spec = config.job(self._folder, run_id, experiment, tags)
             spec = self._with_unmentioned(step, spec)
         except UserErrorException as error:
             raise type(error)(f"step '{step.name}': {error}") from None

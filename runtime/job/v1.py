@@ -7,9 +7,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-import runtime
-
-TREE = Path(runtime.__file__).resolve().parent / "compat"
+TREE = Path(__file__).resolve().parents[1] / "compat"
 
 
 def with_v1(environ: Mapping[str, str]) -> dict[str, str]:

@@ -19,6 +19,7 @@ from runtime import (
     PipelineParameter,
     PipelineRun,
     PythonScriptStep,
+    StepRun,
     StepSequence,
     Workspace,
 )
@@ -63,25 +64,21 @@ class Binding:
     mode = "download"
 
 
-@pytest.mark.fuse
-def test_steps_feed_each_other_whatever_form_their_data_has(
-    workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+FIRST = "open(os.path.join(sys.argv[2], 'sum'), 'w').write(str(os.path.getsize(sys.argv[1]) + 1))"
+SECOND = """
+    read = open(os.path.join(sys.argv[1], "sum")).read()
+    assert os.listdir(sys.argv[2]) == [], "an empty output is an empty folder"
+    path = os.path.join(os.environ["second"], "text")
+    open(path, "w").write(f"{read} {sys.argv[3]} {os.listdir(sys.argv[4])}")
+    print("second has written")
+"""
+
+
+def two_steps(workspace: Workspace, tmp_path: Path) -> Pipeline:
+    """A pipeline whose steps get and give data in every form that v1 has."""
     make_tree(tmp_path / "data", {"a.txt": 5})
-    script(
-        tmp_path, "first.py", "open(os.path.join(sys.argv[2], 'sum'), 'w').write(str(os.path.getsize(sys.argv[1]) + 1))"
-    )
-    script(
-        tmp_path,
-        "second.py",
-        """
-        read = open(os.path.join(sys.argv[1], "sum")).read()
-        assert os.listdir(sys.argv[2]) == [], "an empty output is an empty folder"
-        path = os.path.join(os.environ["second"], "text")
-        open(path, "w").write(f"{read} {sys.argv[3]} {os.listdir(sys.argv[4])}")
-        print("second has written")
-        """,
-    )
+    script(tmp_path, "first.py", FIRST)
+    script(tmp_path, "second.py", SECOND)
     store = workspace.get_default_datastore()
     store.upload(str(tmp_path / "data"), "in")
     single = Dataset.File.from_files((store, "in/a.txt")).as_named_input("single").as_mount()
@@ -89,16 +86,23 @@ def test_steps_feed_each_other_whatever_form_their_data_has(
     two = PipelineData("two", output_name="second", output_mode="upload").as_dataset().register("two-made")
     source = str(tmp_path / "src")
     PythonScriptStep("first.py", arguments=[single, one, empty], outputs=[one], source_directory=source)
-    path = PipelineParameter("folder", DataPath(store, "in"))
+    path = (PipelineParameter("folder", DataPath(store, "in")), Binding())
     second = PythonScriptStep(
         "second.py",
         name="second step",
-        arguments=[one, empty.as_input("nothing"), PipelineParameter("number", 1), (path, Binding())],
+        arguments=[one, empty.as_input("nothing"), PipelineParameter("number", 1), path],
         inputs=[one],
         outputs=[two],
         allow_reuse=True,
     )
-    pipeline = Pipeline(workspace, [second], default_source_directory=source)
+    return Pipeline(workspace, [second], default_source_directory=source)
+
+
+@pytest.mark.fuse
+def test_steps_feed_each_other_whatever_form_their_data_has(
+    workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipeline = two_steps(workspace, tmp_path)
     assert names_of(pipeline.steps) == ["first.py", "second step"]
     assert pipeline.validate() == []
 
@@ -114,16 +118,18 @@ def test_steps_feed_each_other_whatever_form_their_data_has(
     assert last.get_status() == "Completed"
     assert runs.read(workspace.folder, last.id).spec.tags["azureml.pipelinerunid"] == run.id
     assert "second has written" in last.get_stdout_log()
+    assert jobs.mounts_below(workspace.folder.path) == []
+    check_outputs(workspace, run, last, tmp_path / "fetched")
+
+
+def check_outputs(workspace: Workspace, run: PipelineRun, last: StepRun, fetched: Path) -> None:
     reference = last.get_output_data("second")
     assert reference.path_on_datastore == f"azureml/{last.id}/second"
     assert last.get_outputs()["second"].get_port_data_reference() == reference
-    assert reference.download(str(tmp_path / "fetched")) == 1
-    fetched = tmp_path / "fetched" / "azureml" / last.id / "second" / "text"
-    assert fetched.read_text() == "6 7 ['a.txt']"
+    assert reference.download(str(fetched)) == 1
+    assert (fetched / reference.path_on_datastore / "text").read_text() == "6 7 ['a.txt']"
     assert Dataset.get_by_name(workspace, "two-made").to_path() == ["/text"]
     assert run.get_pipeline_output("one").datastore_name == "workspaceblobstore"
-    assert one.output.produced().definition.paths[0].path.startswith("azureml/exp_")
-    assert jobs.mounts_below(workspace.folder.path) == []
     with pytest.raises(UnknownNameError, match="no output 'three'; it has 'second'"):
         last.get_output("three")
 
