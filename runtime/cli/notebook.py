@@ -6,6 +6,7 @@ first cell that fails ends it, and the executed notebook is written all the same
 
 import os
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,9 +36,10 @@ def execute(path: Path, target: Path | None, environ: Mapping[str, str]) -> int:
     if target is not None and not target.parent.is_dir():
         raise UserErrorException(f"{target.parent}: no such folder to write the notebook to")
     notebook, at = _read(path), [1]
-    client = _client(notebook, path.parent.absolute(), at)
+    folder = path.parent.absolute()
     try:
-        client.execute(env=dict(environ), cwd=str(path.parent.absolute()))
+        with tempfile.TemporaryDirectory(prefix="moorage-") as sockets:
+            _client(notebook, folder, Path(sockets), at).execute(env=dict(environ), cwd=str(folder))
     except nbclient.exceptions.CellExecutionError as error:
         click.echo(f"moorage: {path}: cell {at[0]}: {error.ename}: {_one_line(error.evalue)}", err=True)
         return 1
@@ -49,14 +51,20 @@ def execute(path: Path, target: Path | None, environ: Mapping[str, str]) -> int:
     return 0
 
 
-def _client(notebook: "NotebookNode", folder: Path, at: list[int]) -> Any:
-    """What executes the notebook; `at` holds the number of the cell that it is at, counted from 1 over all cells."""
+def _client(notebook: "NotebookNode", folder: Path, sockets: Path, at: list[int]) -> Any:
+    """What executes the notebook; `sockets` is a folder of this user's alone, `at` holds the number of the cell that it is at, counted from 1 over all cells."""
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
     from nbclient import NotebookClient
 
     class OurKernel(AsyncKernelManager):
-        """This Python, whatever kernels the user has installed under the notebook's name for one."""
+        """This Python, whatever kernels the user has installed under the notebook's name for one.
+
+        It is spoken to over sockets in a folder of ours, which no other user can open.
+        """
+
+        def __init__(self, **given: Any) -> None:
+            super().__init__(**given, transport="ipc", ip=str(sockets / "kernel"))
 
         @property
         def kernel_spec(self) -> KernelSpec:
