@@ -52,7 +52,10 @@ def execute(path: Path, target: Path | None, environ: Mapping[str, str]) -> int:
 
 
 def _client(notebook: "NotebookNode", folder: Path, sockets: Path, at: list[int]) -> Any:
-    """What executes the notebook; `sockets` is a folder of this user's alone, `at` holds the number of the cell that it is at, counted from 1 over all cells."""
+    """What executes the notebook.
+
+    `sockets` is a folder of this user's alone; `at` gets the number of the cell that it is at, counted from 1 over all cells.
+    """
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
     from nbclient import NotebookClient
