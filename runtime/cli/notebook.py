@@ -54,7 +54,7 @@ def execute(path: Path, target: Path | None, environ: Mapping[str, str]) -> int:
 def _client(notebook: "NotebookNode", folder: Path, sockets: Path, at: list[int]) -> Any:
     """What executes the notebook.
 
-    `sockets` is a folder of this user's alone; `at` gets the number of the cell that it is at, counted from 1 over all cells.
+    `sockets` is a folder of this user's alone; `at` gets the number of the cell that it is at, from 1 over all.
     """
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
