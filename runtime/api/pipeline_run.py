@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mountd.errors import NotFoundError
 from runtime.api.experiment import Experiment
 from runtime.api.run import Run
 from runtime.errors import ActivityFailedException, UnknownNameError
@@ -43,8 +44,11 @@ class PortDataReference:
         overwrite: bool | None = None,  # noqa: FBT001 # v1's signature
         show_progress: bool | None = None,  # noqa: ARG002, FBT001 # as above
     ) -> int:
-        """Fetch the files below `local_path`, under their whole paths in the datastore; return how many there are."""
-        return self.datastore.download(local_path, prefix=self.path_on_datastore, overwrite=bool(overwrite))
+        """Fetch the files below `local_path`, under their whole paths in the datastore; return how many."""
+        try:
+            return self.datastore.download(local_path, prefix=self.path_on_datastore, overwrite=bool(overwrite))
+        except NotFoundError:  # the step wrote nothing there, or has not yet
+            return 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,6 +128,8 @@ def check_outputs(workspace: Workspace, run: PipelineRun, last: StepRun, fetched
     assert last.get_outputs()["second"].get_port_data_reference() == reference
     assert reference.download(str(fetched)) == 1
     assert (fetched / reference.path_on_datastore / "text").read_text() == "6 7 ['a.txt']"
+    (first,) = run.find_step_run("first.py")
+    assert first.get_output_data("empty").download(str(fetched)) == 0
     assert Dataset.get_by_name(workspace, "two-made").to_path() == ["/text"]
     assert run.get_pipeline_output("one").datastore_name == "workspaceblobstore"
     with pytest.raises(UnknownNameError, match="no output 'three'; it has 'second'"):
