@@ -31,7 +31,11 @@ class UserErrorException(AzureMLException):
 
 
 class DatasetValidationError(UserErrorException):
-    """A dataset whose data or definition does not hold what it says."""
+    """A dataset whose data or definition does not hold what it says; `error_code` is v1's word for the rule, or empty."""
+
+    def __init__(self, message: str = "", error_code: str = "") -> None:
+        super().__init__(message)
+        self.error_code = error_code
 
 
 class UnknownNameError(UserErrorException):
