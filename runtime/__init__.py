@@ -16,39 +16,47 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from runtime.api.consumption import DatasetConsumptionConfig
     from runtime.api.data_path import DataPath
+    from runtime.api.data_type import DataType, PromoteHeadersBehavior
     from runtime.api.dataset import Dataset, FileDataset
     from runtime.api.datastore import Datastore
     from runtime.api.experiment import Experiment
     from runtime.api.output import OutputFileDatasetConfig
     from runtime.api.run import Run
     from runtime.api.script_run_config import ScriptRunConfig
+    from runtime.api.tabular_dataset import TabularDataset
     from runtime.api.workspace import Workspace
     from runtime.errors import UserErrorException
 
 __all__ = [
     "DataPath",
+    "DataType",
     "Dataset",
     "DatasetConsumptionConfig",
     "Datastore",
     "Experiment",
     "FileDataset",
     "OutputFileDatasetConfig",
+    "PromoteHeadersBehavior",
     "Run",
     "ScriptRunConfig",
+    "TabularDataset",
     "UserErrorException",
     "Workspace",
 ]
 
 _HOMES = {
     "DataPath": "runtime.api.data_path",
+    "DataType": "runtime.api.data_type",
     "Dataset": "runtime.api.dataset",
     "DatasetConsumptionConfig": "runtime.api.consumption",
     "Datastore": "runtime.api.datastore",
     "Experiment": "runtime.api.experiment",
     "FileDataset": "runtime.api.dataset",
     "OutputFileDatasetConfig": "runtime.api.output",
+    "PromoteHeadersBehavior": "runtime.api.data_type",
     "Run": "runtime.api.run",
     "ScriptRunConfig": "runtime.api.script_run_config",
+    "TabularDataset": "runtime.api.tabular_dataset",
     "UserErrorException": "runtime.errors",
     "Workspace": "runtime.api.workspace",
 }

@@ -89,7 +89,7 @@ class DatasetConsumptionConfig:
 
     def _named(self, folder: WorkspaceFolder, workspace: object, name: object, version: object = _LATEST) -> str:
         """NAME or NAME@VERSION; the latest version is looked up when the job starts."""
-        from runtime.api.file_dataset import folder_of
+        from runtime.api.registered import folder_of
 
         of = folder_of(workspace)
         if of != folder:

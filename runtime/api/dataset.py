@@ -4,14 +4,18 @@ import fnmatch
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from runtime.api.file_dataset import FileDataset, folder_of
+from runtime.api.file_dataset import FileDataset
+from runtime.api.registered import folder_in, folder_of
+from runtime.api.tabular_dataset import TabularDataset
+from runtime.api.tabular_factory import TabularDatasetFactory
 from runtime.catalog import DatasetRecord, open_catalog
 from runtime.datasets import contents
 from runtime.datasets.file import FileDefinition
 from runtime.datasets.partition import parse_partition_format
-from runtime.datasets.paths import NamesPath, PathArgument, parse_all
+from runtime.datasets.paths import PathArgument, parse_all
+from runtime.datasets.tabular.definition import TabularDefinition, is_tabular
 from runtime.errors import DatasetValidationError, UserErrorException
 from runtime.workspace import WorkspaceFolder
 
@@ -49,7 +53,7 @@ class FileDatasetFactory:
             )
         if partition_format is not None:
             parse_partition_format(partition_format)
-        dataset = FileDataset(FileDefinition(paths, partition_format), _folder_of(path))
+        dataset = FileDataset(FileDefinition(paths, partition_format), folder_in(path))
         if validate and partition_format is not None:
             _check_partition(dataset)
         return dataset
@@ -73,13 +77,14 @@ class FileDatasetFactory:
 
 
 class Dataset:
-    """The datasets of a workspace, and the factories of new ones."""
+    """The datasets of a workspace, and the factories of new ones; what is got is a FileDataset or a TabularDataset."""
 
     File = FileDatasetFactory
+    Tabular = TabularDatasetFactory
 
     @staticmethod
-    def get_by_name(workspace: "Workspace", name: str, version: int | str = "latest") -> FileDataset:
-        """A registered dataset; `version` is a number or 'latest'.
+    def get_by_name(workspace: "Workspace", name: str, version: int | str = "latest") -> Any:
+        """A registered dataset, of files or tabular; `version` is a number or 'latest'.
 
         Raises:
             UnknownNameError: there is no such dataset or version.
@@ -91,25 +96,25 @@ class Dataset:
             return _registered(folder, catalog.get(name, version))
 
     @staticmethod
-    def get_by_id(workspace: "Workspace", id: str) -> FileDataset:  # noqa: A002 # v1's name
+    def get_by_id(workspace: "Workspace", id: str) -> Any:  # noqa: A002 # v1's name
         """The dataset with this GUID."""
         folder = folder_of(workspace)
         with open_catalog(folder) as catalog:
             return _registered(folder, catalog.get_by_id(str(id)))
 
     @staticmethod
-    def get_all(workspace: "Workspace") -> Mapping[str, FileDataset]:
+    def get_all(workspace: "Workspace") -> Mapping[str, Any]:
         """The latest version of every dataset by name; read when asked for."""
         folder_of(workspace)
         return workspace.datasets
 
     @staticmethod
-    def get(workspace: "Workspace", name: str | None = None, id: str | None = None) -> FileDataset:  # noqa: A002 # v1's name
+    def get(workspace: "Workspace", name: str | None = None, id: str | None = None) -> Any:  # noqa: A002 # v1's name
         """The dataset of this name, or of this id; the form of v1 that `get_by_name` replaced."""
         return Dataset.get_by_id(workspace, id) if id is not None else Dataset.get_by_name(workspace, str(name or ""))
 
     @staticmethod
-    def list(workspace: "Workspace") -> Sequence[FileDataset]:
+    def list(workspace: "Workspace") -> Sequence[Any]:
         """The latest version of every dataset; the form of v1 that `get_all` replaced."""
         return [*Dataset.get_all(workspace).values()]
 
@@ -159,14 +164,7 @@ def _check_partition(dataset: FileDataset) -> None:
         )
 
 
-def _registered(folder: WorkspaceFolder, record: DatasetRecord) -> FileDataset:
+def _registered(folder: WorkspaceFolder, record: DatasetRecord) -> "FileDataset | TabularDataset":
+    if is_tabular(record.definition):
+        return TabularDataset(TabularDefinition.from_json(record.definition), folder, record)
     return FileDataset(FileDefinition.from_json(record.definition), folder, record)
-
-
-def _folder_of(path: object) -> WorkspaceFolder | None:
-    """The workspace of the datastore that a path names, if it names one."""
-    first = path[0] if isinstance(path, list) and path else path
-    datastore = first.datastore if isinstance(first, NamesPath) else first[0] if isinstance(first, tuple) else None
-    workspace = getattr(datastore, "workspace", None)
-    folder = getattr(workspace, "folder", None)
-    return folder if isinstance(folder, WorkspaceFolder) else None

@@ -12,12 +12,13 @@ import os
 import secrets
 import tempfile
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runtime.api.mount_context import MountContext
-from runtime.catalog import DatasetRecord, open_catalog
+from runtime.api.registered import RegisteredDataset, folder_of
+from runtime.catalog import DatasetRecord
 from runtime.datasets import contents, expressions, file, steps
 from runtime.datasets.expressions import Expression
 from runtime.datasets.file import FileDefinition, FrozenDataset
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 _SEEDS = 1 << 32
 
 
-class FileDataset:
+class FileDataset(RegisteredDataset):
     """Files, frozen when first asked for."""
 
     def __init__(
@@ -43,36 +44,10 @@ class FileDataset:
         record: DatasetRecord | None = None,
         whole: "FileDataset | None" = None,
     ) -> None:
+        super().__init__(folder, record)
         self.definition = definition
-        self._folder = folder
-        self._record = record
         self._whole = whole  # whose files these are a part of
         self._frozen: FrozenDataset | None = None
-
-    @property
-    def id(self) -> str | None:
-        """The GUID; None until it is registered, or used by a job."""
-        return self._record.id if self._record else None
-
-    @property
-    def name(self) -> str | None:
-        """The name; None until it is registered."""
-        return (self._record.name or None) if self._record else None
-
-    @property
-    def version(self) -> int | None:
-        """The version; None until it is registered."""
-        return (self._record.version or None) if self._record else None
-
-    @property
-    def description(self) -> str | None:
-        """What is said of it: when it was registered, or by `update` since."""
-        return (self._record.description or None) if self._record else None
-
-    @property
-    def tags(self) -> dict[str, str]:
-        """What it is tagged with; a copy, `add_tags` and its like change it."""
-        return dict(self._record.tags) if self._record else {}
 
     @property
     def partition_keys(self) -> list[str]:
@@ -122,41 +97,6 @@ class FileDataset:
             frozen=self.frozen() if self._whole else None,
         )
         return FileDataset(self.definition, folder_of(workspace), record)
-
-    def update(self, description: str | None = None, tags: Mapping[str, str] | None = None) -> "FileDataset":
-        """Replace the description, the tags, or both, of this version; what is None stays. Returns this object.
-
-        Raises:
-            UserErrorException: it is not registered, or a text cannot be kept.
-        """
-        return self._changed(description, None if tags is None else lambda _: tags)
-
-    def add_tags(self, tags: Mapping[str, str]) -> "FileDataset":
-        """Add tags to this version; all of them or none. Returns this object.
-
-        Raises:
-            UserErrorException: it is not registered, or a tag is there with another value.
-        """
-        if not isinstance(tags, Mapping):
-            raise UserErrorException(f"add_tags takes a dictionary of strings, and not {tags!r}")
-        return self._changed(None, lambda there: _with_added(there, tags))
-
-    def remove_tags(self, tags: "Sequence[str] | Mapping[str, str]") -> "FileDataset":
-        """Remove the tags of these names from this version; names that are not there are no error. Returns this object."""
-        if isinstance(tags, str) or not isinstance(tags, Sequence | Mapping):
-            raise UserErrorException(f"remove_tags takes a list of the tags' names, and not {tags!r}")
-        return self._changed(None, lambda there: {key: there[key] for key in there if key not in tags})
-
-    def unregister_all_versions(self) -> None:
-        """Take the name from all versions of this dataset's name; no data is touched, and ids stay valid.
-
-        Raises:
-            UserErrorException: it is not registered.
-        """
-        folder, record = self._registered()
-        with open_catalog(folder) as catalog:
-            catalog.unregister(record.name)
-            self._record = catalog.get_by_id(record.id)
 
     def to_path(self) -> list[str]:
         """The files' paths in the tree, each with a leading '/', in lexicographic order."""
@@ -316,21 +256,6 @@ class FileDataset:
         definition = dataclasses.replace(self.definition, steps=(*self.definition.steps, step))
         return FileDataset(definition, self._folder, whole=self)
 
-    def _registered(self) -> tuple[WorkspaceFolder, DatasetRecord]:
-        if self._folder is None or self._record is None or not self._record.name:
-            raise UserErrorException(
-                "this dataset has no name in a workspace; register() returns one that has, as does Dataset.get_by_name()"
-            )
-        return self._folder, self._record
-
-    def _changed(
-        self, description: str | None, tags: "Callable[[Mapping[str, str]], Mapping[str, str]] | None"
-    ) -> "FileDataset":
-        folder, record = self._registered()
-        with open_catalog(folder) as catalog:
-            self._record = catalog.change(record.id, description, tags)
-        return self
-
     def __repr__(self) -> str:
         paths = ", ".join(str(path) for path in self.definition.paths)
         taken = "".join(f", {step}" for step in self.definition.steps)
@@ -338,18 +263,6 @@ class FileDataset:
 
     def _label(self) -> str:
         return f"{self.name}-{self.version}" if self.name else "dataset"
-
-
-def folder_of(workspace: object) -> WorkspaceFolder:
-    """The folder of what was given as a workspace.
-
-    Raises:
-        UserErrorException: it is none.
-    """
-    folder = getattr(workspace, "folder", None)
-    if not isinstance(folder, WorkspaceFolder):
-        raise UserErrorException(f"{workspace!r} is no workspace; get one with Workspace.from_config()")
-    return folder
 
 
 def _counted(count: Any) -> int:
@@ -367,12 +280,3 @@ def _share(share: Any, what: str) -> float:
 def _seed(seed: int | None) -> int:
     """A seed that is drawn is kept, so that the dataset stays what it is."""
     return secrets.randbelow(_SEEDS) if seed is None else int(seed)
-
-
-def _with_added(there: Mapping[str, str], tags: Mapping[str, str]) -> Mapping[str, str]:
-    for key, value in tags.items():
-        if there.get(key, value) != value:
-            raise UserErrorException(
-                f"the tag {key!r} is {there[key]!r} already; remove_tags([{key!r}]) first, or update(tags=...)"
-            )
-    return {**there, **tags}

@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from runtime import datastores
 from runtime import workspace as workspaces
@@ -17,7 +17,6 @@ from runtime.errors import UnknownNameError, UserErrorException
 from runtime.workspace import Identity, WorkspaceFolder
 
 if TYPE_CHECKING:
-    from runtime.api.dataset import FileDataset
     from runtime.api.datastore import Datastore
 
 _FOLDERS = (".azureml", "aml_config", "")
@@ -114,7 +113,7 @@ class Workspace:
         return {record.name: Datastore(self, record.name) for record in datastores.load_all(self.folder).values()}
 
     @property
-    def datasets(self) -> "Mapping[str, FileDataset]":
+    def datasets(self) -> Mapping[str, Any]:
         """The latest version of every dataset by name; read when asked for."""
         return _Datasets(self)
 
@@ -136,11 +135,11 @@ class Workspace:
         self._identity = identity
 
 
-class _Datasets(Mapping[str, "FileDataset"]):
+class _Datasets(Mapping[str, Any]):
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
 
-    def __getitem__(self, name: str) -> "FileDataset":
+    def __getitem__(self, name: str) -> Any:
         from runtime.api.dataset import Dataset
 
         try:

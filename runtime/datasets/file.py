@@ -20,7 +20,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from runtime import datastores
 from runtime.catalog import DatasetRecord, Made, check_name, open_catalog
@@ -39,6 +39,17 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 Progress = Callable[[int], None]
 _FORMAT = 1
+
+
+class Definition(Protocol):
+    """A dataset's definition of whatever kind: the paths of its files, and the text that the catalog keeps."""
+
+    @property
+    def paths(self) -> tuple[DatasetPath, ...]:
+        """Where its files lie."""
+
+    def to_json(self) -> str:
+        """The document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +97,15 @@ class FileDefinition:
         return cls(paths, document.get("partition_format"), tuple(map(steps.from_json, taken)))
 
 
+def files_of(text: str) -> FileDefinition:
+    """The files that a definition of whatever kind is about; errors as `FileDefinition.from_json`."""
+    with contextlib.suppress(ValueError, TypeError, KeyError):
+        document = json.loads(text)
+        if (document["version"], document["type"]) == (_FORMAT, "tabular"):
+            return FileDefinition(tuple(DatasetPath(**path) for path in document["paths"]))
+    return FileDefinition.from_json(text)
+
+
 @dataclass(frozen=True, slots=True)
 class FrozenDataset:
     """A dataset ready to be read: its manifest, and the credentials for `Manifest.sources` by URL.
@@ -130,7 +150,7 @@ def freeze_definition(
     return _frozen(workspace, target, granted)
 
 
-def adopt(workspace: WorkspaceFolder, definition: FileDefinition, frozen: FrozenDataset) -> FrozenDataset:
+def adopt(workspace: WorkspaceFolder, definition: Definition, frozen: FrozenDataset) -> FrozenDataset:
     """`frozen`, which `definition` was frozen into in whatever workspace, as a dataset of this one."""
     target = _manifest_path(workspace, frozen.digest)
     if not target.exists():
@@ -178,7 +198,7 @@ def _draft_of(workspace: WorkspaceFolder) -> Iterator[Path]:
 def register(
     workspace: WorkspaceFolder,
     name: str,
-    definition: FileDefinition,
+    definition: Definition,
     *,
     description: str | None = None,
     tags: Mapping[str, str] | None = None,
@@ -194,7 +214,7 @@ def register(
     check_name(name)
     checked_description(description or "")  # now, and not after a listing of an hour
     checked_tags(tags or {})
-    found = adopt(workspace, definition, frozen) if frozen else freeze_definition(workspace, definition, progress)
+    found = _found(workspace, definition, frozen, progress)
     with open_catalog(workspace) as catalog:
         return catalog.register(
             name,
@@ -211,14 +231,23 @@ def register(
 
 def save(
     workspace: WorkspaceFolder,
-    definition: FileDefinition,
+    definition: Definition,
     progress: Progress | None = None,
     frozen: FrozenDataset | None = None,
 ) -> DatasetRecord:
     """Freeze `definition`, unless it is `frozen`, and keep it without a name, so that a job can refer to it by id."""
-    found = adopt(workspace, definition, frozen) if frozen else freeze_definition(workspace, definition, progress)
+    found = _found(workspace, definition, frozen, progress)
     with open_catalog(workspace) as catalog:
         return catalog.save(definition.to_json(), found.digest, found.files, found.size_bytes)
+
+
+def _found(
+    workspace: WorkspaceFolder, definition: Definition, frozen: FrozenDataset | None, progress: Progress | None
+) -> FrozenDataset:
+    if frozen is not None:
+        return adopt(workspace, definition, frozen)
+    files = definition if isinstance(definition, FileDefinition) else FileDefinition(definition.paths)
+    return freeze_definition(workspace, files, progress)
 
 
 def find_record(workspace: WorkspaceFolder, reference: str) -> DatasetRecord:
@@ -246,7 +275,7 @@ def resolve(workspace: WorkspaceFolder, reference: str, progress: Progress | Non
 
 def open_record(workspace: WorkspaceFolder, record: DatasetRecord, progress: Progress | None = None) -> FrozenDataset:
     """The frozen dataset of one version; errors as `resolve`."""
-    definition = FileDefinition.from_json(record.definition)
+    definition = files_of(record.definition)
     manifest = _manifest_path(workspace, record.digest)
     if manifest.exists():
         return _frozen(workspace, manifest, _granted(workspace, definition))
@@ -261,7 +290,7 @@ def open_record(workspace: WorkspaceFolder, record: DatasetRecord, progress: Pro
     return again
 
 
-def _granted(workspace: WorkspaceFolder, definition: FileDefinition) -> "list[tuple[Place, Credential | None]]":
+def _granted(workspace: WorkspaceFolder, definition: Definition) -> "list[tuple[Place, Credential | None]]":
     """Where each path lies, and what opens it."""
     from mountd.stores.credentials import sas
 

@@ -61,7 +61,8 @@ def evaluate(definition: TabularDefinition, files: Sequence[TableFile], violatio
     names, needed = _columns(definition.steps, whole.names)
     outer = [name for name in extra.schema.names if name in needed]
     kept = [number for number in range(len(files)) if _may_stay(definition, extra.values[number])]
-    read = source.read(kept, [name for name in source.schema.names if name in needed])
+    wanted = [name for name in source.schema.names if name in needed] or source.schema.names[:1]  # rows must be counted
+    read = source.read(kept, wanted)
     batches = _batches(read, files, {number: extra.of_file(number, outer) for number in kept}, violations)
     schema = pa.schema([whole.field(name) for name in names])
     return Rows(schema, _stepped(batches, definition.steps, names, violations), source.notes)
@@ -74,6 +75,15 @@ class _Source:
     schema: "pa.Schema"
     read: Callable[[Sequence[int], Sequence[str]], Iterator[tuple[int, Parsed]]]
     notes: tuple[str, ...] = ()
+
+
+def partition_values(
+    definition: TabularDefinition, files: Sequence[TableFile], keys: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The different values that files have of the parts `keys`, in the files' order."""
+    rows = _Extra.of(definition, files).values
+    distinct = dict.fromkeys(tuple(row[key] for key in keys) for row in rows)
+    return [dict(zip(keys, values, strict=True)) for values in distinct]
 
 
 def _source(definition: TabularDefinition, files: Sequence[TableFile]) -> _Source:
@@ -126,7 +136,7 @@ class _Extra:
         fields: list[tuple[str, pa.DataType]] = [(PATH, pa.string())] if definition.include_path else []
         values: list[dict[str, Any]] = [{PATH: file.url} if definition.include_path else {} for file in files]
         if (partition := definition.partition) is not None:
-            found = [partition.values(file.key) for file in files]
+            found = [partition.values(file.place) for file in files]
             for name in partition.names:
                 kind = _type(name, [each[name] for each in found], definition, partition)
                 fields.append((name, kind.arrow))

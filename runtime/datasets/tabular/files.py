@@ -9,6 +9,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 if TYPE_CHECKING:
     from mountd.stores.base import RangeReader
@@ -17,12 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TableFile:
-    """One file: `path` in the dataset's tree, `url` where it lies, `size` in bytes."""
+    """One file: `path` in the dataset's tree, `url` where it lies, `place` its path there, `size` in bytes."""
 
     path: str
     url: str
     size: int
     mtime_ns: int
+    place: str
     key: str
     etag: str
     reader: "RangeReader"
@@ -81,6 +83,7 @@ def open_files(frozen: "FrozenDataset") -> Iterator[list[TableFile]]:
                 manifest.sources[entry.source] + manifest.key(entry),
                 entry.size,
                 entry.mtime_ns,
+                unquote(urlsplit(manifest.sources[entry.source]).path, errors="surrogateescape") + manifest.key(entry),
                 manifest.key(entry),
                 entry.etag,
                 readers[entry.source],
