@@ -68,7 +68,7 @@ class Delimited:
     types: Mapping[str, ColumnType] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if len(self.separator) != 1:
+        if len(self.separator) != 1 or self.separator in '"\r\n':
             raise ValueError(f"separator {self.separator!r}: one character separates columns")
         if self.encoding not in ENCODINGS:
             raise UserErrorException(f"encoding {self.encoding!r}: use one of {', '.join(ENCODINGS)}")
@@ -239,7 +239,7 @@ class _Records:
     def __init__(self, file: TableFile, options: Delimited, *, has_header: bool) -> None:
         self._file, self._options, self._drops = file, options, has_header
         self._decoder = codecs.getincrementaldecoder(ENCODINGS[options.encoding])()
-        self._is_utf8 = ENCODINGS[options.encoding] in {"utf-8", "ascii"}
+        self._is_utf8 = ENCODINGS[options.encoding] == "utf-8"
         self._rest = b""
         self._begun = False
 

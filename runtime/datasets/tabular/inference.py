@@ -36,7 +36,7 @@ def infer(values: Iterable[str | None]) -> ColumnType:
 
 def is_integer(text: str) -> bool:
     """True if `text` is an integer of 64 bits."""
-    return re.fullmatch(r"[+-]?\d+", text) is not None and -_LARGEST <= int(text) < _LARGEST
+    return re.fullmatch(r"[+-]?0*\d{1,19}", text) is not None and -_LARGEST <= int(text) < _LARGEST
 
 
 def ambiguous_date(values: Iterable[str | None]) -> str | None:

@@ -6,13 +6,14 @@ Three ways, each slower and more patient than the one before:
     as text   Arrow parses, and `converting` takes the values one column after the other
     by hand   for rows of other lengths, and for quotes that Arrow reads otherwise
 
-Without `multi_line` a line is a record, whatever quotes say: where Arrow found fewer records than there are lines,
-some value held a line's end, and the block is read by hand. Short rows end in nulls; what is beyond the last column
-is told and dropped.
+Without `multi_line` a line is a record, whatever quotes say. A block in which quotes stand otherwise than around whole
+fields is read by hand. Short rows end in nulls; what is beyond the last column is told and dropped.
 """
 
+import contextlib
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _FIELD_BYTES: Final = 1 << 30
+_ENDS: Final = re.compile(r"\r\n|\n|\r")  # and none of those that `splitlines` knows besides in text
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +61,10 @@ def parse_block(block: bytes, layout: Layout) -> Parsed:
     """
     import pyarrow as pa
 
-    for as_text in (False, True):
-        try:
-            table = _by_arrow(block, layout, as_text=as_text)
-        except pa.ArrowInvalid:
-            continue
-        if layout.multi_line or b'"' not in block or table.num_rows == _lines(block):
-            return _converted(table, layout)
-        break
+    if layout.separator.isascii() and (b'"' not in block or _is_well_quoted(block, layout)):
+        for as_text in (False, True):
+            with contextlib.suppress(pa.ArrowInvalid):
+                return _converted(_by_arrow(block, layout, as_text=as_text), layout)
     return _by_hand(block, layout)
 
 
@@ -76,10 +74,7 @@ def records(text: str, separator: str, *, multi_line: bool) -> Iterator[list[str
     if multi_line:
         yield from filter(None, csv.reader(io.StringIO(text, newline=""), delimiter=separator))
         return
-    for line in text.split("\n"):
-        line = line.removesuffix("\r")  # noqa: PLW2901 # the line without its end
-        if not line:
-            continue
+    for line in filter(None, _ENDS.split(text)):
         # A quote that is not closed in its line is a character like any other.
         if line.count('"') % 2:
             yield from csv.reader([line], delimiter=separator, quoting=csv.QUOTE_NONE)
@@ -110,8 +105,25 @@ def _by_arrow(block: bytes, layout: Layout, *, as_text: bool) -> "pa.Table":
     )
 
 
-def _lines(block: bytes) -> int:
-    return sum(1 for line in block.split(b"\n") if line not in {b"", b"\r"})
+def _is_well_quoted(block: bytes, layout: Layout) -> bool:
+    """Whether quotes stand around whole fields only, doubled within, and, without `multi_line`, each closed in its line."""
+    import numpy as np
+
+    characters = np.frombuffer(block, np.uint8)
+    quotes = np.flatnonzero(characters == ord('"'))
+    if len(quotes) % 2:
+        return False
+    around = np.zeros(256, bool)
+    around[[ord(layout.separator), ord("\n"), ord("\r"), ord('"')]] = True
+    opening, closing = quotes[0::2], quotes[1::2]
+    if not around[characters[opening[opening > 0] - 1]].all():
+        return False
+    if not around[characters[closing[closing < len(block) - 1] + 1]].all():
+        return False
+    if layout.multi_line:
+        return True
+    ends = np.flatnonzero((characters == ord("\n")) | (characters == ord("\r")))
+    return not (np.searchsorted(quotes, ends) % 2).any()
 
 
 def _converted(table: "pa.Table", layout: Layout) -> Parsed:

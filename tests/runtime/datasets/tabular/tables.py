@@ -37,11 +37,13 @@ def files(folder: Path, texts: Mapping[str, str | bytes]) -> list[TableFile]:
 
 def opened(folder: Path) -> list[TableFile]:
     """All that is below `folder`, in order."""
-    store = LocalStore(folder)
+    store = LocalStore(folder, f"file://{folder}/")
     reader = Counted(store)
     found = sorted(store.list(), key=lambda info: info.key)
     return [
-        TableFile(each.key, f"file://{folder}/{each.key}", each.size, 0, f"{folder}/{each.key}", each.key, each.etag, reader)
+        TableFile(
+            each.key, f"file://{folder}/{each.key}", each.size, 0, f"{folder}/{each.key}", each.key, each.etag, reader
+        )
         for each in found
         if each.size and not each.is_directory
     ]
@@ -59,7 +61,9 @@ def rows(
     return [row for batch in read.batches for row in batch.to_pylist()]
 
 
-def columns(found: list[TableFile], source: Delimited | Parquet | JsonLines | None = None, **told: Any) -> dict[str, str]:
+def columns(
+    found: list[TableFile], source: Delimited | Parquet | JsonLines | None = None, **told: Any
+) -> dict[str, str]:
     """The columns and their Arrow types."""
     schema = evaluate(TabularDefinition((), source or Delimited(), **told), found, Violations()).schema
     return {field.name: str(field.type) for field in schema}
