@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from runtime.api.consumption import DatasetConsumptionConfig
-    from runtime.api.data_path import DataPath
-    from runtime.api.dataset import Dataset, FileDataset
+    from runtime.api.data_path import DataPath, DataPathComputeBinding, DataReference
+    from runtime.api.dataset import Dataset
     from runtime.api.datastore import Datastore
     from runtime.api.experiment import Experiment
+    from runtime.api.file_dataset import FileDataset
+    from runtime.api.keyvault import Keyvault
+    from runtime.api.mount_options import MountOptions
     from runtime.api.output import OutputFileDatasetConfig
     from runtime.api.run import Run
     from runtime.api.script_run_config import ScriptRunConfig
@@ -27,11 +30,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DataPath",
+    "DataPathComputeBinding",
+    "DataReference",
     "Dataset",
     "DatasetConsumptionConfig",
     "Datastore",
     "Experiment",
     "FileDataset",
+    "Keyvault",
+    "MountOptions",
     "OutputFileDatasetConfig",
     "Run",
     "ScriptRunConfig",
@@ -41,11 +48,15 @@ __all__ = [
 
 _HOMES = {
     "DataPath": "runtime.api.data_path",
+    "DataReference": "runtime.api.data_path",
+    "DataPathComputeBinding": "runtime.api.data_path",
     "Dataset": "runtime.api.dataset",
     "DatasetConsumptionConfig": "runtime.api.consumption",
     "Datastore": "runtime.api.datastore",
     "Experiment": "runtime.api.experiment",
-    "FileDataset": "runtime.api.dataset",
+    "FileDataset": "runtime.api.file_dataset",
+    "Keyvault": "runtime.api.keyvault",
+    "MountOptions": "runtime.api.mount_options",
     "OutputFileDatasetConfig": "runtime.api.output",
     "Run": "runtime.api.run",
     "ScriptRunConfig": "runtime.api.script_run_config",

@@ -63,7 +63,7 @@ def show_dataset(invocation: Invocation, reference: str, as_json: bool) -> None:
     record = find_record(workspace, reference)
     with open_catalog(workspace) as catalog:
         lineage = catalog.lineage(record)
-    row = dataset_row(record)
+    row = dataset_row(record) | _definition_row(record)
     if as_json:
         print_one(row | {"lineage": _lineage_row(workspace, lineage)}, as_json=True)
         return
@@ -157,6 +157,17 @@ def dataset_row(record: "DatasetRecord") -> dict[str, Any]:
         "tags": dict(record.tags),
         "definition": json.loads(record.definition),
     }
+
+
+def _definition_row(record: "DatasetRecord") -> dict[str, Any]:
+    """What a File dataset's definition says besides its paths, in words."""
+    from runtime.datasets.file import FileDefinition
+
+    if json.loads(record.definition).get("type") != "file":
+        return {}
+    definition = FileDefinition.from_json(record.definition)
+    keys = list(definition.partition.names) if definition.partition else []
+    return {"steps": [str(step) for step in definition.steps], "partition_keys": keys}
 
 
 def tag_pairs(pairs: Sequence[str]) -> Mapping[str, str]:
