@@ -63,11 +63,11 @@ def show_dataset(invocation: Invocation, reference: str, as_json: bool) -> None:
     record = find_record(workspace, reference)
     with open_catalog(workspace) as catalog:
         lineage = catalog.lineage(record)
-    row = dataset_row(record) | _definition_row(record)
+    row, defined = dataset_row(record), _definition_row(record)
     if as_json:
-        print_one(row | {"lineage": _lineage_row(workspace, lineage)}, as_json=True)
+        print_one(row | defined | {"lineage": _lineage_row(workspace, lineage)}, as_json=True)
         return
-    print_one(row, as_json=False)
+    print_one(row | {key: ", ".join(values) for key, values in defined.items() if values}, as_json=False)
     for key, value in _lineage_lines(workspace, lineage):
         click.echo(f"{key:12} {printable(value)}")
 
@@ -159,7 +159,7 @@ def dataset_row(record: "DatasetRecord") -> dict[str, Any]:
     }
 
 
-def _definition_row(record: "DatasetRecord") -> dict[str, Any]:
+def _definition_row(record: "DatasetRecord") -> dict[str, list[str]]:
     """What a File dataset's definition says besides its paths, in words."""
     from runtime.datasets.file import FileDefinition
 
