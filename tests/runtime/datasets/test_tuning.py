@@ -1,6 +1,7 @@
 """v1's variables as settings of ours."""
 
 import logging
+from pathlib import Path
 
 import pytest
 
@@ -67,3 +68,9 @@ def test_no_variable_stands_twice_and_each_says_what_it_does() -> None:
     known = {field.name for field in config.FIELDS}
     assert all(variable.meaning for variable in tuning.VARIABLES)
     assert {variable.setting for variable in tuning.VARIABLES} - {""} <= known
+
+
+def test_the_page_tells_every_variable() -> None:
+    page = (Path(__file__).parents[3] / "docs/azureml-v1.md").read_text("utf-8")
+    _, _, section = page.partition("## Variables")
+    assert [variable.name for variable in tuning.VARIABLES if f"`{variable.name}`" not in section] == []
