@@ -246,3 +246,18 @@ class TestMountOptions:
         assert (folder.is_single_file, folder.data_path) == (False, str(tmp_path / "made/mnt"))
         assert [path.name for path in Path(folder.mount_point).rglob("*.wav")] == ["b.wav"]
         folder.stop()
+
+    def test_a_place_that_cannot_be_a_folder_is_said(self, music: FileDataset, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        for place, said in (("file", "there is a file; name an empty folder"), ("file/x", "cannot be made")):
+            with pytest.raises(UserErrorException, match=f"{tmp_path}/{place}: {said}"):
+                music.mount(tmp_path / place).start()
+
+    @pytest.mark.fuse
+    def test_no_file_is_an_empty_mount(self, music: FileDataset, tmp_path: Path) -> None:
+        if (reason := client.why_no_fuse()) is not None:
+            pytest.skip(reason)
+        nothing = music.take(0)
+        assert (nothing.download(tmp_path / "got"), nothing.data_changed_time) == ([], None)
+        with nothing.mount() as mounted:
+            assert [*Path(mounted.mount_point).iterdir()] == []
