@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from runtime.api.consumption import DatasetConsumptionConfig
-    from runtime.api.data_path import DataPath
+    from runtime.api.data_path import DataPath, DataPathComputeBinding, DataReference
     from runtime.api.data_type import DataType, PromoteHeadersBehavior
-    from runtime.api.dataset import Dataset, FileDataset
+    from runtime.api.dataset import Dataset
     from runtime.api.datastore import Datastore
     from runtime.api.experiment import Experiment
+    from runtime.api.file_dataset import FileDataset
+    from runtime.api.keyvault import Keyvault
+    from runtime.api.mount_options import MountOptions
     from runtime.api.output import OutputFileDatasetConfig
     from runtime.api.run import Run
     from runtime.api.script_run_config import ScriptRunConfig
@@ -29,12 +32,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DataPath",
+    "DataPathComputeBinding",
+    "DataReference",
     "DataType",
     "Dataset",
     "DatasetConsumptionConfig",
     "Datastore",
     "Experiment",
     "FileDataset",
+    "Keyvault",
+    "MountOptions",
     "OutputFileDatasetConfig",
     "PromoteHeadersBehavior",
     "Run",
@@ -47,11 +54,15 @@ __all__ = [
 _HOMES = {
     "DataPath": "runtime.api.data_path",
     "DataType": "runtime.api.data_type",
+    "DataReference": "runtime.api.data_path",
+    "DataPathComputeBinding": "runtime.api.data_path",
     "Dataset": "runtime.api.dataset",
     "DatasetConsumptionConfig": "runtime.api.consumption",
     "Datastore": "runtime.api.datastore",
     "Experiment": "runtime.api.experiment",
-    "FileDataset": "runtime.api.dataset",
+    "FileDataset": "runtime.api.file_dataset",
+    "Keyvault": "runtime.api.keyvault",
+    "MountOptions": "runtime.api.mount_options",
     "OutputFileDatasetConfig": "runtime.api.output",
     "PromoteHeadersBehavior": "runtime.api.data_type",
     "Run": "runtime.api.run",

@@ -9,7 +9,6 @@ the halves of a split fit together, and a part of a version is a part of its fro
 import dataclasses
 import datetime as dt
 import os
-import secrets
 import tempfile
 import uuid
 from collections.abc import Mapping, Sequence
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
     from runtime.api.consumption import DatasetConsumptionConfig
     from runtime.api.mount_options import MountOptions
     from runtime.api.workspace import Workspace
-
-_SEEDS = 1 << 32
 
 
 class FileDataset(RegisteredDataset):
@@ -81,22 +78,25 @@ class FileDataset(RegisteredDataset):
     ) -> "FileDataset":
         """Freeze what is there now, and register it; returns the registered version, this object stays as it is.
 
-        A part of another dataset is registered as what that one has seen.
+        A version is registered as it is, and part of another dataset as what that one has seen.
 
         Raises:
-            UserErrorException: `name` exists and `create_new_version` is False, or a version of it is exactly this.
+            UserErrorException: `name` exists and `create_new_version` is False, a version of it is exactly this, or this
+                dataset belongs to another workspace.
             MountdError: nothing is there, or a store refuses or cannot be reached.
         """
+        folder = folder_of(workspace)
+        self._check_home(folder)
         record = file.register(
-            folder_of(workspace),
+            folder,
             name,
             self.definition,
             description=description,
             tags=tags,
             create_new_version=create_new_version,
-            frozen=self.frozen() if self._whole else None,
+            frozen=self.frozen() if self._whole or self.name else None,
         )
-        return FileDataset(self.definition, folder_of(workspace), record)
+        return FileDataset(self.definition, folder, record)
 
     def to_path(self) -> list[str]:
         """The files' paths in the tree, each with a leading '/', in lexicographic order."""
@@ -137,11 +137,11 @@ class FileDataset(RegisteredDataset):
 
     def skip(self, count: int) -> "FileDataset":
         """All files but the first `count`, in lexicographic order of their paths."""
-        return self._then(steps.Skip(_counted(count)))
+        return self._then(steps.Skip(steps.check_count(count)))
 
     def take(self, count: int) -> "FileDataset":
         """The first `count` files, in lexicographic order of their paths."""
-        return self._then(steps.Take(_counted(count)))
+        return self._then(steps.Take(steps.check_count(count)))
 
     def take_sample(self, probability: float, seed: int | None = None) -> "FileDataset":
         """Each file with this probability; the same `seed` gives the same files, None draws one.
@@ -149,7 +149,7 @@ class FileDataset(RegisteredDataset):
         Raises:
             ValueError: `probability` is not between 0 and 1.
         """
-        return self._then(steps.Sample(_share(probability, "probability"), _seed(seed)))
+        return self._then(steps.Sample(steps.check_share(probability, "probability"), steps.settled_seed(seed)))
 
     def random_split(self, percentage: float, seed: int | None = None) -> "tuple[FileDataset, FileDataset]":
         """About `percentage` (0 to 1) of the files, and all the others; `seed` as in `take_sample`.
@@ -157,7 +157,7 @@ class FileDataset(RegisteredDataset):
         Raises:
             ValueError: `percentage` is not between 0 and 1.
         """
-        share, drawn = _share(percentage, "percentage"), _seed(seed)
+        share, drawn = steps.check_share(percentage, "percentage"), steps.settled_seed(seed)
         first, second = (self._then(steps.Split(share, drawn, rest)) for rest in (False, True))
         return first, second
 
@@ -221,10 +221,12 @@ class FileDataset(RegisteredDataset):
 
     def _freeze(self) -> FrozenDataset:
         if self._whole is not None and self._record is None:
-            whole = self._whole.frozen()
-            self._folder = self._folder or self._whole.folder
-            done = len(self._whole.definition.steps)
-            return file.freeze_definition(self.folder, self.definition, whole=whole.manifest, done=done)
+            above = self._whole
+            while above._whole is not None and above._frozen is None and above._record is None:  # noqa: SLF001 # our own kind
+                above = above._whole  # noqa: SLF001 # nobody asked for what lies between
+            self._folder = self._folder or above.folder
+            done = len(above.definition.steps)
+            return file.freeze_definition(self.folder, self.definition, whole=above.frozen().manifest, done=done)
         if self._record is None:
             return file.freeze_definition(self.folder, self.definition)
         return file.open_record(self.folder, self._record)
@@ -243,14 +245,18 @@ class FileDataset(RegisteredDataset):
         """
         if self._record is not None and self._folder == folder:
             return self._record
-        if self._folder not in {None, folder} and (self.name or any(path.datastore for path in self.definition.paths)):
-            raise UserErrorException(
-                f"{self._label()} is a dataset of the workspace {self.folder.path}, and the job is of {folder.path}; submit "
-                "the job there, or make the dataset from a datastore of the job's workspace"
-            )
+        self._check_home(folder)
         record = file.save(folder, self.definition, frozen=self.frozen() if self._whole else None)
         self._folder, self._record, self._frozen = folder, record, None
         return record
+
+    def _check_home(self, folder: WorkspaceFolder) -> None:
+        """A datastore's name may mean another place in another workspace."""
+        if self._folder not in {None, folder} and (self.name or any(path.datastore for path in self.definition.paths)):
+            raise UserErrorException(
+                f"{self._label()} is a dataset of the workspace {self.folder.path}, and is wanted in {folder.path}; use it "
+                "there, or make it from a datastore of this one"
+            )
 
     def _then(self, step: Step) -> "FileDataset":
         definition = dataclasses.replace(self.definition, steps=(*self.definition.steps, step))
@@ -263,20 +269,3 @@ class FileDataset(RegisteredDataset):
 
     def _label(self) -> str:
         return f"{self.name}-{self.version}" if self.name else "dataset"
-
-
-def _counted(count: Any) -> int:
-    if not isinstance(count, int) or isinstance(count, bool) or count < 0:
-        raise ValueError(f"{count!r} is no number of files; give 0 or more")
-    return count
-
-
-def _share(share: Any, what: str) -> float:
-    if not isinstance(share, int | float) or not 0 <= share <= 1:
-        raise ValueError(f"{what} {share!r} is not between 0 and 1")
-    return float(share)
-
-
-def _seed(seed: int | None) -> int:
-    """A seed that is drawn is kept, so that the dataset stays what it is."""
-    return secrets.randbelow(_SEEDS) if seed is None else int(seed)

@@ -70,8 +70,8 @@ class MountContext:
             self._path = Path(tempfile.mkdtemp(prefix=f"moorage-{self._label}-"))
         try:
             reason = client.why_no_fuse()
+            self._make_folder()
             if reason is None:
-                self._path.mkdir(parents=True, exist_ok=True)
                 self._mount = client.start(
                     self._frozen.manifest,
                     self._path,
@@ -114,10 +114,19 @@ class MountContext:
     ) -> None:
         self.stop()
 
+    def _make_folder(self) -> None:
+        try:
+            self._path.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            raise UserErrorException(
+                f"{self._path}: there is a file; name an empty folder, or one to be made"
+            ) from None
+        except OSError as error:
+            raise UserErrorException(f"{self._path}: cannot be made ({error.strerror}); name another folder") from None
+
     def _download(self, reason: str) -> None:
         from mountd.download import download
 
-        self._path.mkdir(parents=True, exist_ok=True)
         if any(self._path.iterdir()):
             raise UserErrorException(f"{self._path}: the mount point is not empty; name an empty folder")
         print(f"moorage: downloading to {self._path} instead of mounting: {reason}", file=sys.stderr)  # noqa: T201 # for the user

@@ -8,6 +8,7 @@ seed are independent of each other.
 
 import datetime as dt
 import hashlib
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -18,6 +19,7 @@ from runtime.datasets.expressions import Expression
 from runtime.datasets.partition import PartitionFormat
 from runtime.errors import DatasetValidationError, UserErrorException
 
+_SEEDS: Final = 1 << 32
 PROPERTIES: Final = ("Size", "LastModifiedTime", "Extension", "CanSeek")
 
 
@@ -165,6 +167,25 @@ def row_of(file: Candidate, partition: PartitionFormat | None) -> expressions.Ro
         return partition.values(file.place)[name] if partition else None
 
     return value
+
+
+def check_count(count: Any) -> int:
+    """Return `count` if it is a number of files; ValueError, as v1, if not."""
+    if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+        raise ValueError(f"{count!r} is no number of files; give 0 or more")
+    return count
+
+
+def check_share(share: Any, what: str) -> float:
+    """Return `share` if it is between 0 and 1; ValueError, as v1, if not."""
+    if not isinstance(share, int | float) or not 0 <= share <= 1:
+        raise ValueError(f"{what} {share!r} is not between 0 and 1")
+    return float(share)
+
+
+def settled_seed(seed: int | None) -> int:
+    """`seed`, or one that is drawn and kept, so that a dataset stays what it is."""
+    return secrets.randbelow(_SEEDS) if seed is None else int(seed)
 
 
 def check_filter(expression: object, partition: PartitionFormat | None) -> Expression:

@@ -17,6 +17,7 @@ from runtime.errors import UserErrorException
 
 _LOG = logging.getLogger(__name__)
 _FAMILIES: Final = ("DATASET_MOUNT_", "DATASET_FUSE_", "DATASET_UNMOUNT_", "RSLEX_")
+_RETIRED: Final = "RSLEX_ADLSGEN1_"  # of a service that is no more
 _OWN: Final = "MOORAGE_"
 _LEAST_MEMORY: Final = 4 << 20
 _READ_AHEAD: Final = (4 << 10, 64 << 20)
@@ -126,7 +127,7 @@ def _tell_unknown(environ: Mapping[str, str]) -> None:
     known = {variable.name for variable in VARIABLES}
     for name in sorted(environ.keys() - known - _said):
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.85) if name.startswith("DATASET_") else []
-        if near or name.startswith(_FAMILIES):
+        if near or (name.startswith(_FAMILIES) and not name.startswith(_RETIRED)):
             _said.add(name)
             hint = f"did you mean {near[0]}?" if near else "docs/azureml-v1.md lists what is known"
             _LOG.warning("%s is set, and no variable of v1 is called so; %s", name, hint)
