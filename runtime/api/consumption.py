@@ -18,6 +18,14 @@ class Saved(Protocol):
         """Its record in the workspace `folder`."""
 
 
+@runtime_checkable
+class HasRows(Protocol):
+    """A dataset of rows."""
+
+    def to_pandas_dataframe(self) -> object:
+        """Its rows."""
+
+
 class DatasetConsumptionConfig:
     """A dataset as the input `name` of a job.
 
@@ -38,6 +46,11 @@ class DatasetConsumptionConfig:
             )
         if mode not in {"direct", "mount", "download"}:
             raise UserErrorException(f"input '{name}': no mode {mode!r}; use direct, mount or download")
+        if mode != "direct" and isinstance(dataset, HasRows):
+            raise UserErrorException(
+                f"input '{name}': a tabular dataset has rows and no files to {mode}; leave the mode out, and read "
+                f"run.input_datasets['{name}'] in the job"
+            )
         self.name = check_name(name, "input")
         self.dataset = dataset
         self.mode = mode

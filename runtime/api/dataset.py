@@ -127,7 +127,7 @@ def _upload_directory(
     show_progress: bool,  # noqa: FBT001 # as v1's
 ) -> "DataReference":
     """What `Dataset.File.upload_directory` stores; where it is."""
-    datastore, path = _target_of(target)
+    datastore, path = target_of(target)
     if pattern is None:
         return datastore.upload(src_dir, path, overwrite, show_progress)
     root = Path(src_dir).absolute()
@@ -139,7 +139,7 @@ def _upload_directory(
     return datastore.upload_files(files, root, path, overwrite, show_progress)
 
 
-def _target_of(target: object) -> "tuple[Datastore, str]":
+def target_of(target: object) -> "tuple[Datastore, str]":
     """The datastore and the path that an upload's target names."""
     from runtime.api.data_path import DataPath, DataReference
     from runtime.api.datastore import Datastore

@@ -81,6 +81,13 @@ class TabularDatasetFactory:
         source = JsonLines(encoding, invalid_lines == "drop", checked_types(set_column_types))
         return _made(path, source, validate=validate, include_path=include_path, partition_format=partition_format)
 
+    @staticmethod
+    def register_pandas_dataframe(*args: Any, **kwargs: Any) -> TabularDataset:
+        """As `runtime.api.dataframes.register_pandas_dataframe`."""
+        from runtime.api import dataframes
+
+        return dataframes.register_pandas_dataframe(*args, **kwargs)
+
 
 def _made(
     path: "PathArgument | Sequence[PathArgument]",

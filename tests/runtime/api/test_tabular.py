@@ -222,3 +222,57 @@ def test_arguments_that_are_none_are_told(tmp_path: Path, told: dict[str, object
     (tmp_path / "a.csv").write_text("a\n1\n")
     with pytest.raises(UserErrorException, match=what):
         Dataset.Tabular.from_delimited_files(str(tmp_path / "a.csv"), **told)  # type: ignore[arg-type]
+
+
+class TestFrames:
+    def test_a_frame_is_registered_as_a_version_each_time(self, workspace: Workspace) -> None:
+        frame = pd.DataFrame({"n": [1, 2], "t": ["a", None], "d": pd.to_datetime(["2020-01-01", None])}, index=[5, 6])
+        store = workspace.get_default_datastore()
+        for version in (1, 2):
+            made = Dataset.Tabular.register_pandas_dataframe(frame, (store, "frames"), "frame", description="mine")
+            assert (made.name, made.version, made.description) == ("frame", version, "mine")
+            pd.testing.assert_frame_equal(made.to_pandas_dataframe(), frame.reset_index(drop=True), check_dtype=False)
+        found = Dataset.File.from_files((store, "frames/**")).to_path()
+        assert len(found) == 2
+        assert all(path.endswith("/dataframe.parquet") for path in found)
+
+    @pytest.mark.warns
+    def test_a_point_in_a_name_becomes_a_line(self, workspace: Workspace) -> None:
+        store = workspace.get_default_datastore()
+        made = Dataset.Tabular.register_pandas_dataframe(pd.DataFrame({"a.b": [1]}), store, "frame")
+        assert made.to_pandas_dataframe().columns.tolist() == ["a_b"]
+
+    @pytest.mark.parametrize(
+        ("frame", "told"),
+        [
+            (pd.DataFrame({"l": [[1], [2]]}), "column 'l' holds list"),
+            (pd.DataFrame({"x": [1, "a"]}), "the frame is no table"),
+            ([1], "list is no DataFrame"),
+            (pd.DataFrame([[1, 2]], columns=["a", "a"]), "more than one column is called 'a'"),
+        ],
+    )
+    def test_what_is_no_table_is_told_and_nothing_is_stored(
+        self, workspace: Workspace, frame: object, told: str
+    ) -> None:
+        store = workspace.get_default_datastore()
+        with pytest.raises(UserErrorException, match=told):
+            Dataset.Tabular.register_pandas_dataframe(frame, (store, "frames"), "frame")
+        assert dict(workspace.datasets) == {}
+
+
+def test_a_job_gets_the_dataset_itself(weather: TabularDataset, workspace: Workspace, tmp_path: Path) -> None:
+    from runtime import Experiment, ScriptRunConfig
+
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "train.py").write_text(
+        "import sys\nfrom runtime import Dataset, Run\nrun = Run.get_context()\n"
+        "frame = run.input_datasets['days'].to_pandas_dataframe()\n"
+        "again = Dataset.get_by_id(run.experiment.workspace, sys.argv[1]).to_pandas_dataframe()\n"
+        "print('rows', len(frame), frame.equals(again))\n"
+    )
+    config = ScriptRunConfig(str(tmp_path / "src"), "train.py", arguments=[weather.take(5).as_named_input("days")])
+    run = Experiment(workspace, "tables").submit(config)
+    run.wait_for_completion()
+    assert "rows 5 True" in Path(run.get_details()["logFiles"]["user_logs/std_log.txt"]).read_text()
+    with pytest.raises(UserErrorException, match="input 'days': a tabular dataset has rows and no files to mount"):
+        weather.as_named_input("days").as_mount()
