@@ -226,7 +226,9 @@ def test_arguments_that_are_none_are_told(tmp_path: Path, told: dict[str, object
 
 class TestFrames:
     def test_a_frame_is_registered_as_a_version_each_time(self, workspace: Workspace) -> None:
-        frame = pd.DataFrame({"n": [1, 2], "t": ["a", "b"], "d": pd.to_datetime(["2020-01-01", None])}, index=[5, 6])
+        frame = pd.DataFrame(
+            {"n": [1, 2], "t": ["a", "b"], "d": pd.to_datetime(["2020-01-01", None]).as_unit("ns")}, index=[5, 6]
+        )
         store = workspace.get_default_datastore()
         for version in (1, 2):
             made = Dataset.Tabular.register_pandas_dataframe(frame, (store, "frames"), "frame", description="mine")
