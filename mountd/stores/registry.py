@@ -6,6 +6,7 @@ of `renewing`, which looks them up again; whoever replaces them by hand gives th
 say; its names are here too, for callers who need nothing else of the stores.
 """
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 from mountd.errors import BadInputError
@@ -72,25 +73,48 @@ def open_reader(
 def _opener(
     source: Source, deadline_s: float, on_retry: "Callable[[], None] | None", *, verified: bool
 ) -> "Callable[[Credential | None], TimedReader]":
-    """How a reader of the service of `source` is opened."""
+    """How a reader of the service of `source` is opened; what is known of versions outlives the credential."""
+    if source.kind == "blob":
+        return _blob_opener(source, deadline_s, on_retry, verified=verified)
 
     def open_store(credential: "Credential | None") -> "TimedReader":
         refuse_plain_login(credential, source.base_url, source.endpoint)
-        if verified and source.kind == "share":
+        if verified:
             from mountd.stores import azure_files
 
             return azure_files.AzureFilesStore(
                 source, credential, deadline_s=deadline_s, verified=True, on_retry=on_retry
             )
-        if verified:
-            from mountd.stores import azure_blob
-
-            return azure_blob.AzureBlobStore(
-                source, credential, deadline_s=deadline_s, verified=True, on_retry=on_retry
-            )
         from mountd.stores import objects
 
         return objects.open_blob(source, credential, deadline_s=deadline_s, on_retry=on_retry)
+
+    return open_store
+
+
+def _blob_opener(
+    source: Source, deadline_s: float, on_retry: "Callable[[], None] | None", *, verified: bool
+) -> "Callable[[Credential | None], TimedReader]":
+    from mountd.stores.blob.versioned import VersionedReader
+    from mountd.stores.blob.versions import Versions
+
+    versions = Versions()
+
+    def open_store(credential: "Credential | None") -> "TimedReader":
+        refuse_plain_login(credential, source.base_url, source.endpoint)
+
+        @cache
+        def by_the_sdk() -> "AzureBlobStore":
+            from mountd.stores.azure_blob import AzureBlobStore
+
+            return AzureBlobStore(source, credential, deadline_s=deadline_s, verified=verified, on_retry=on_retry)
+
+        if verified:
+            return VersionedReader(by_the_sdk(), by_the_sdk, versions, deadline_s)
+        from mountd.stores import objects
+
+        reader = objects.open_blob(source, credential, deadline_s=deadline_s, on_retry=on_retry)
+        return VersionedReader(reader, by_the_sdk, versions, deadline_s)
 
     return open_store
 
