@@ -9,7 +9,7 @@ each such file, some at a time.
 A manifest does not know by which pattern it was frozen. So what its sources hold beside it is told only to those who ask.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -32,7 +32,7 @@ _CONTROL = ".moorage/"
 class Drift:
     """One file that is not as it was frozen; ETag and size are empty and None where there is none.
 
-    `kept`: whether the store keeps what was frozen as a version or snapshot, so that it is still read; None if it is not asked.
+    `kept`: whether the store keeps what was frozen as a version or snapshot, so that it is still read; None if not asked.
     """
 
     kind: Literal["changed", "gone", "new"]
@@ -56,7 +56,8 @@ def diff(
         AccessDeniedError, StoreUnreachableError: as a store says.
     """
     with Manifest.open(manifest) as opened:
-        yield from _with_kept(opened, credentials, _drifts(opened, credentials, new=new, deadline_s=deadline_s), deadline_s)
+        drifts = _drifts(opened, credentials, new=new, deadline_s=deadline_s)
+        yield from _with_kept(opened, credentials, drifts, deadline_s)
 
 
 def _drifts(
@@ -83,16 +84,17 @@ def _with_kept(
     """`drifts` with what their stores keep, in the same order."""
     stores = [registry.open_keeping(url, credentials.get(url), deadline_s=deadline_s) for url in manifest.sources]
 
-    def told(drift: Drift) -> Drift:
+    def asked(drift: Drift) -> Callable[[], Drift]:
         entry = None if drift.kind == "new" else manifest.find(drift.path)
         keeps = None if entry is None else stores[entry.source]
         if entry is None or keeps is None:
-            return drift
-        return replace(drift, kept=keeps(manifest.key(entry), entry.etag))
+            return lambda: drift
+        key = manifest.key(entry)
+        return lambda: replace(drift, kept=keeps(key, drift.frozen_etag))
 
     with ThreadPoolExecutor(_ASKED_AT_ONCE, "versions") as pool:
-        while some := [*islice(drifts, _ASKED_AT_ONCE * 4)]:
-            yield from pool.map(told, some)
+        while some := [asked(drift) for drift in islice(drifts, _ASKED_AT_ONCE * 4)]:
+            yield from pool.map(lambda ask: ask(), some)
 
 
 def compare(older: Path, newer: Path) -> Iterator[Drift]:

@@ -183,7 +183,8 @@ class AzureBlobStore:
 
         It costs one request for each hundred that there are, and looks at 5,000.
         """
-        name, asked = self._full(key), {"include": ["versions", "snapshots"], "results_per_page": _VERSIONS_PAGE}
+        name = self._full(key)
+        asked: dict[str, Any] = {"include": ["versions", "snapshots"], "results_per_page": _VERSIONS_PAGE}
 
         def attempt(timeouts: Timeouts) -> Version | None:
             once = Deadline(sum(timeouts.values()))

@@ -9,7 +9,7 @@ say; its names are here too, for callers who need nothing else of the stores.
 from functools import cache
 from typing import TYPE_CHECKING
 
-from mountd.errors import BadInputError
+from mountd.errors import AccessDeniedError, BadInputError, NotFoundError
 from mountd.stores.base import Lister, RangeReader, Writer
 from mountd.stores.credentials import refuse_plain_login
 from mountd.stores.source import Source, as_blobs, file_url, local_path, parse_source, shown
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mountd.stores.azure_datalake import AzureDataLakeStore
     from mountd.stores.azure_files import AzureFilesStore
     from mountd.stores.base import TimedReader
+    from mountd.stores.blob.versions import Version
     from mountd.stores.credentials import Credential
     from mountd.stores.credentials.renewing import CredentialProvider
     from mountd.stores.local import LocalStore
@@ -33,8 +34,10 @@ __all__ = [
     "file_url",
     "folding",
     "local_path",
+    "open_keeping",
     "open_lister",
     "open_reader",
+    "open_version",
     "open_writer",
     "parse_source",
     "require_verifiable",
@@ -187,6 +190,40 @@ def open_lister(url: str, credential: "Credential | None", *, deadline_s: float 
     if source.kind == "blob":
         return RenewingPartLister(_provider(credential), lambda found: _blob_store(source, found, deadline_s))
     return RenewingLister(_provider(credential), lambda found: _sdk_store(source, found, deadline_s))
+
+
+def open_version(url: str, credential: "Credential | None", version: "Version", *, deadline_s: float = 60) -> Lister:
+    """A lister that knows one version of a blob below the base URL `url`: the one whose key it is asked for."""
+    from mountd.stores.blob.named import VersionLister
+    from mountd.stores.credentials.renewing import RenewingLister
+
+    source = _base(url)
+
+    def open_store(found: "Credential | None") -> Lister:
+        return VersionLister(_blob_store(source, found, deadline_s), version)
+
+    return RenewingLister(_provider(credential), open_store)
+
+
+def open_keeping(
+    url: str, credential: "Credential | None", *, deadline_s: float = 60
+) -> "Callable[[str, str], bool] | None":
+    """What tells whether the store of the base URL `url` keeps the version of a key with an ETag; None if none does.
+
+    What the credential may not list counts as not kept.
+    """
+    source = _base(url)
+    if source.kind != "blob":
+        return None
+    store = _blob_store(source, credential, deadline_s)
+
+    def keeps(key: str, etag: str) -> bool:
+        try:
+            return store.kept(key, etag) is not None
+        except (AccessDeniedError, BadInputError, NotFoundError):
+            return False
+
+    return keeps
 
 
 def open_writer(url: str, credential: "Credential | None", *, deadline_s: float = 60) -> Writer:

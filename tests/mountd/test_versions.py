@@ -118,9 +118,7 @@ def test_what_is_new_or_lies_in_a_folder_has_no_versions() -> None:
 
 
 @pytest.mark.fuse
-def test_a_source_that_names_a_version_is_frozen_mounted_and_downloaded(
-    tmp_path: Path, server: VersionServer
-) -> None:
+def test_a_source_that_names_a_version_is_frozen_mounted_and_downloaded(tmp_path: Path, server: VersionServer) -> None:
     first = server.find("over/written", "")
     assert first is not None
     overwrite(server)
