@@ -1,7 +1,7 @@
 """A reader of blobs that finds what was frozen also after it was overwritten or deleted, if the service keeps it.
 
 A read goes to the blob itself, as ever. When that is another one by now, or gone, the service is asked once which of the
-blob's versions and snapshots has the frozen ETag, and from then on this one is read (docs/decisions/0017). While nothing
+blob's versions and snapshots has the frozen ETag, and from then on this one is read (docs/decisions/0019). While nothing
 changes this costs nothing.
 
 Invariants: what is read of a version is pinned to the ETag, too; nothing is read of a version with another one. Where none
