@@ -14,13 +14,15 @@ A public name is imported when it is first used (PEP 562), so `import runtime` c
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from runtime.api.azure_datastores import AzureBlobDatastore, AzureDataLakeGen2Datastore, AzureFileDatastore
     from runtime.api.consumption import DatasetConsumptionConfig
     from runtime.api.data_path import DataPath, DataPathComputeBinding, DataReference
-    from runtime.api.dataset import Dataset
+    from runtime.api.dataset import Dataset, FileDatasetFactory
     from runtime.api.datastore import Datastore
     from runtime.api.experiment import Experiment
     from runtime.api.file_dataset import FileDataset
     from runtime.api.keyvault import Keyvault
+    from runtime.api.mount_context import MountContext
     from runtime.api.mount_options import MountOptions
     from runtime.api.output import OutputFileDatasetConfig
     from runtime.api.run import Run
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from runtime.errors import UserErrorException
 
 __all__ = [
+    "AzureBlobDatastore",
+    "AzureDataLakeGen2Datastore",
+    "AzureFileDatastore",
     "DataPath",
     "DataPathComputeBinding",
     "DataReference",
@@ -37,7 +42,9 @@ __all__ = [
     "Datastore",
     "Experiment",
     "FileDataset",
+    "FileDatasetFactory",
     "Keyvault",
+    "MountContext",
     "MountOptions",
     "OutputFileDatasetConfig",
     "Run",
@@ -47,15 +54,20 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AzureBlobDatastore": "runtime.api.azure_datastores",
+    "AzureDataLakeGen2Datastore": "runtime.api.azure_datastores",
+    "AzureFileDatastore": "runtime.api.azure_datastores",
     "DataPath": "runtime.api.data_path",
-    "DataReference": "runtime.api.data_path",
     "DataPathComputeBinding": "runtime.api.data_path",
+    "DataReference": "runtime.api.data_path",
     "Dataset": "runtime.api.dataset",
     "DatasetConsumptionConfig": "runtime.api.consumption",
     "Datastore": "runtime.api.datastore",
     "Experiment": "runtime.api.experiment",
     "FileDataset": "runtime.api.file_dataset",
+    "FileDatasetFactory": "runtime.api.dataset",
     "Keyvault": "runtime.api.keyvault",
+    "MountContext": "runtime.api.mount_context",
     "MountOptions": "runtime.api.mount_options",
     "OutputFileDatasetConfig": "runtime.api.output",
     "Run": "runtime.api.run",
