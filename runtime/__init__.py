@@ -14,14 +14,16 @@ A public name is imported when it is first used (PEP 562), so `import runtime` c
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from runtime.api.azure_datastores import AzureBlobDatastore, AzureDataLakeGen2Datastore, AzureFileDatastore
     from runtime.api.consumption import DatasetConsumptionConfig
     from runtime.api.data_path import DataPath, DataPathComputeBinding, DataReference
     from runtime.api.data_type import DataType, PromoteHeadersBehavior
-    from runtime.api.dataset import Dataset
+    from runtime.api.dataset import Dataset, FileDatasetFactory
     from runtime.api.datastore import Datastore
     from runtime.api.experiment import Experiment
     from runtime.api.file_dataset import FileDataset
     from runtime.api.keyvault import Keyvault
+    from runtime.api.mount_context import MountContext
     from runtime.api.mount_options import MountOptions
     from runtime.api.output import OutputFileDatasetConfig
     from runtime.api.run import Run
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     from runtime.errors import UserErrorException
 
 __all__ = [
+    "AzureBlobDatastore",
+    "AzureDataLakeGen2Datastore",
+    "AzureFileDatastore",
     "DataPath",
     "DataPathComputeBinding",
     "DataReference",
@@ -40,7 +45,9 @@ __all__ = [
     "Datastore",
     "Experiment",
     "FileDataset",
+    "FileDatasetFactory",
     "Keyvault",
+    "MountContext",
     "MountOptions",
     "OutputFileDatasetConfig",
     "PromoteHeadersBehavior",
@@ -52,6 +59,9 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AzureBlobDatastore": "runtime.api.azure_datastores",
+    "AzureDataLakeGen2Datastore": "runtime.api.azure_datastores",
+    "AzureFileDatastore": "runtime.api.azure_datastores",
     "DataPath": "runtime.api.data_path",
     "DataType": "runtime.api.data_type",
     "DataReference": "runtime.api.data_path",
@@ -61,7 +71,9 @@ _HOMES = {
     "Datastore": "runtime.api.datastore",
     "Experiment": "runtime.api.experiment",
     "FileDataset": "runtime.api.file_dataset",
+    "FileDatasetFactory": "runtime.api.dataset",
     "Keyvault": "runtime.api.keyvault",
+    "MountContext": "runtime.api.mount_context",
     "MountOptions": "runtime.api.mount_options",
     "OutputFileDatasetConfig": "runtime.api.output",
     "PromoteHeadersBehavior": "runtime.api.data_type",
