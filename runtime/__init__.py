@@ -15,11 +15,17 @@ A public name is imported when it is first used (PEP 562), so `import runtime` c
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from runtime.api.azure_datastores import AzureBlobDatastore, AzureDataLakeGen2Datastore, AzureFileDatastore
     from runtime.api.consumption import DatasetConsumptionConfig
-    from runtime.api.data_path import DataPath
-    from runtime.api.dataset import Dataset, FileDataset
+    from runtime.api.data_path import DataPath, DataPathComputeBinding, DataReference
+    from runtime.api.data_type import DataType, PromoteHeadersBehavior
+    from runtime.api.dataset import Dataset, FileDatasetFactory
     from runtime.api.datastore import Datastore
     from runtime.api.experiment import Experiment
+    from runtime.api.file_dataset import FileDataset
+    from runtime.api.keyvault import Keyvault
+    from runtime.api.mount_context import MountContext
+    from runtime.api.mount_options import MountOptions
     from runtime.api.output import OutputFileDatasetConfig
     from runtime.api.pipeline import Pipeline, StepSequence
     from runtime.api.pipeline_data import InputPortBinding, PipelineData, PipelineOutputFileDataset, PipelineParameter
@@ -27,19 +33,30 @@ if TYPE_CHECKING:
     from runtime.api.pipeline_step import CommandStep, PythonScriptStep
     from runtime.api.run import Run
     from runtime.api.script_run_config import ScriptRunConfig
+    from runtime.api.tabular_dataset import TabularDataset
     from runtime.api.widgets import RunDetails
     from runtime.api.workspace import Workspace
     from runtime.errors import UserErrorException
 
 __all__ = [
+    "AzureBlobDatastore",
+    "AzureDataLakeGen2Datastore",
+    "AzureFileDatastore",
     "CommandStep",
     "DataPath",
+    "DataPathComputeBinding",
+    "DataReference",
+    "DataType",
     "Dataset",
     "DatasetConsumptionConfig",
     "Datastore",
     "Experiment",
     "FileDataset",
+    "FileDatasetFactory",
     "InputPortBinding",
+    "Keyvault",
+    "MountContext",
+    "MountOptions",
     "OutputFileDatasetConfig",
     "Pipeline",
     "PipelineData",
@@ -47,6 +64,7 @@ __all__ = [
     "PipelineParameter",
     "PipelineRun",
     "PortDataReference",
+    "PromoteHeadersBehavior",
     "PythonScriptStep",
     "Run",
     "RunDetails",
@@ -54,19 +72,30 @@ __all__ = [
     "StepRun",
     "StepRunOutput",
     "StepSequence",
+    "TabularDataset",
     "UserErrorException",
     "Workspace",
 ]
 
 _HOMES = {
+    "AzureBlobDatastore": "runtime.api.azure_datastores",
+    "AzureDataLakeGen2Datastore": "runtime.api.azure_datastores",
+    "AzureFileDatastore": "runtime.api.azure_datastores",
     "CommandStep": "runtime.api.pipeline_step",
     "DataPath": "runtime.api.data_path",
+    "DataPathComputeBinding": "runtime.api.data_path",
+    "DataReference": "runtime.api.data_path",
+    "DataType": "runtime.api.data_type",
     "Dataset": "runtime.api.dataset",
     "DatasetConsumptionConfig": "runtime.api.consumption",
     "Datastore": "runtime.api.datastore",
     "Experiment": "runtime.api.experiment",
-    "FileDataset": "runtime.api.dataset",
+    "FileDataset": "runtime.api.file_dataset",
+    "FileDatasetFactory": "runtime.api.dataset",
     "InputPortBinding": "runtime.api.pipeline_data",
+    "Keyvault": "runtime.api.keyvault",
+    "MountContext": "runtime.api.mount_context",
+    "MountOptions": "runtime.api.mount_options",
     "OutputFileDatasetConfig": "runtime.api.output",
     "Pipeline": "runtime.api.pipeline",
     "PipelineData": "runtime.api.pipeline_data",
@@ -74,6 +103,7 @@ _HOMES = {
     "PipelineParameter": "runtime.api.pipeline_data",
     "PipelineRun": "runtime.api.pipeline_run",
     "PortDataReference": "runtime.api.pipeline_run",
+    "PromoteHeadersBehavior": "runtime.api.data_type",
     "PythonScriptStep": "runtime.api.pipeline_step",
     "Run": "runtime.api.run",
     "RunDetails": "runtime.api.widgets",
@@ -81,6 +111,7 @@ _HOMES = {
     "StepRun": "runtime.api.pipeline_run",
     "StepRunOutput": "runtime.api.pipeline_run",
     "StepSequence": "runtime.api.pipeline",
+    "TabularDataset": "runtime.api.tabular_dataset",
     "UserErrorException": "runtime.errors",
     "Workspace": "runtime.api.workspace",
 }
