@@ -96,7 +96,7 @@ class Tree(Protocol):
         """Take a file's name away; EISDIR. Its handles go on working."""
 
     def rename(self, parent: int, name: bytes, new_parent: int, new_name: bytes, flags: int = 0) -> None:
-        """Move, replacing a file, or an empty directory by a directory, unless `RENAME_NOREPLACE`; EINVAL for other flags."""
+        """Move, replacing a file, or an empty directory by a directory, unless `RENAME_NOREPLACE`; else EINVAL."""
 
     def fsync_directory(self, inode: int) -> None:
         """When it returns, names made and removed so far survive a power cut."""
