@@ -46,6 +46,8 @@ class Uploads:
         self._under_way: set[str] = set()
         self._untold: set[int] = set()
         self._failures: dict[int, MountdError] = {}
+        self._stuck: dict[str, tuple[MountdError, float]] = {}  # what could not be removed, and until when it is left
+        self._again: dict[int, float] = {}
         self._draining = 0
         self._end = False
         self._pool = ThreadPoolExecutor(most, "upload")
@@ -74,6 +76,7 @@ class Uploads:
         with self._staging.journal.transaction("drain") as connection:
             connection.execute("UPDATE nodes SET error = NULL WHERE error NOT NULL")
         with self._changed:
+            self._stuck.clear()
             self._draining += 1
             self._changed.notify_all()
         try:
@@ -85,14 +88,18 @@ class Uploads:
                 self._draining -= 1
 
     def refusals(self) -> list[tuple[str, MountdError]]:
-        """The files that the store refused, with why."""
-        rows = self._staging.journal.rows("SELECT inode, error FROM nodes WHERE error NOT NULL ORDER BY inode")
+        """What the store refused to take or to let go, with why."""
+        rows = self._staging.journal.rows(
+            "SELECT inode, error FROM nodes WHERE pending AND state = 'closed' ORDER BY inode"
+        )
         with self._changed:
-            failures = dict(self._failures)
-        return [
-            (self._nodes.key(row["inode"]), failures.get(row["inode"], StoreUnreachableError(row["error"])))
+            failures, stuck = dict(self._failures), {key: error for key, (error, _) in self._stuck.items()}
+        blocked = StoreUnreachableError("something lies in its way in the store")
+        files = [
+            (self._nodes.key(row["inode"]), failures.get(row["inode"], blocked) if row["error"] else blocked)
             for row in rows
         ]
+        return files + sorted(stuck.items())
 
     def take_refusal(self, inode: int) -> MountdError | None:
         """Why the store refused the file, if nobody was told yet."""
@@ -168,6 +175,7 @@ class Uploads:
 
     def _claimed(self, most: int) -> list[tuple[str, Callable[[], None]]]:
         try:
+            self._forgive()
             found = self._work(most + len(self._under_way))
         except OSError:
             _LOG.exception("the journal of an output cannot be read")
@@ -201,9 +209,11 @@ class Uploads:
         """Up to `most` jobs that may begin now: first removals, then files by the time they were closed."""
         journal = self._staging.journal
         found: list[tuple[str, Callable[[], None]]] = []
+        with self._changed:
+            stuck = set(self._stuck)
         for row in journal.rows("SELECT key FROM objects WHERE doomed"):
             key = row["key"]
-            if self._may_go(key):
+            if key not in stuck and self._may_go(key):
                 found.append((key, lambda key=key: self._remove(key)))  # type: ignore[misc]
         pending = "SELECT inode, stage, closed_s FROM nodes WHERE pending AND state = 'closed' AND error IS NULL"
         now_s = time.time()
@@ -242,7 +252,7 @@ class Uploads:
         except (MountdError, OSError) as error:
             _LOG.warning("%s: cannot be removed from the store: %s", key, error)
             with self._changed:
-                self._changed.wait(_AGAIN_S if not self._draining else 0.5)
+                self._stuck[key] = (_as_ours(error), time.monotonic() + _AGAIN_S)
 
     def _send(self, inode: int, key: str) -> None:
         try:
@@ -302,7 +312,7 @@ class Uploads:
         self._sender.send(key, self._staging.stages.path(stage), content, settled)
 
     def _note_refusal(self, inode: int, error: MountdError | OSError) -> None:
-        told = error if isinstance(error, MountdError) else StoreUnreachableError(str(error))
+        told = _as_ours(error)
         with suppress(OSError), self._staging.journal.transaction("refused") as connection:
             connection.execute("UPDATE nodes SET error = ? WHERE inode = ? AND pending", (str(told), inode))
         with self._changed:
@@ -310,14 +320,24 @@ class Uploads:
             self._untold.add(inode)
         _LOG.warning("a file of an output was not stored: %s", told)
         if isinstance(told, StoreUnreachableError):
-            timer = threading.Timer(_AGAIN_S, self._forgive, (inode,))
-            timer.daemon = True
-            timer.start()
+            with self._changed:
+                self._again[inode] = time.monotonic() + _AGAIN_S
 
-    def _forgive(self, inode: int) -> None:
-        with suppress(OSError, sqlite3.ProgrammingError), self._staging.journal.transaction("again") as connection:
-            connection.execute("UPDATE nodes SET error = NULL WHERE inode = ?", (inode,))
-        self.ring()
+    def _forgive(self) -> None:
+        """Let what could not be reached be tried again in time."""
+        now_s = time.monotonic()
+        with self._changed:
+            due = [inode for inode, at_s in self._again.items() if at_s < now_s]
+            for inode in due:
+                del self._again[inode]
+            self._stuck = {key: found for key, found in self._stuck.items() if found[1] > now_s}
+        if due:
+            with self._staging.journal.transaction("again") as connection:
+                connection.executemany("UPDATE nodes SET error = NULL WHERE inode = ?", ((inode,) for inode in due))
+
+
+def _as_ours(error: MountdError | OSError) -> MountdError:
+    return error if isinstance(error, MountdError) else StoreUnreachableError(str(error))
 
 
 def _in_line(one: str, other: str) -> bool:
