@@ -25,6 +25,8 @@ from tests.support.outputs import Killer, get, move, put, resolve
 
 Operation = tuple[str, ...]
 _START_S = 120
+#: What a job's end imports late: the server does it once, and not each of its processes.
+_LATE = ("alembic.command", "mountd.freeze", "mountd.stores.local", "mountd.uploading.delivery", "runtime.catalog.sql")
 
 #: Writing aside and renaming, renaming and removing what is in the store already, folders that move, names that change kind.
 LONG: Sequence[Operation] = (
@@ -61,7 +63,7 @@ SHORT: Sequence[Operation] = (
 def run(life: Callable[..., None], *arguments: object) -> int | None:
     """Live a process to its end; its exit code, negative for a signal."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    context.set_forkserver_preload([__name__, *_LATE])
     process = context.Process(target=life, args=arguments)
     process.start()
     process.join(_START_S)
@@ -155,11 +157,11 @@ def finish_job(workspace_path: Path, run_id: str, steps: Path, kill_at: int | No
     steps.write_text(json.dumps(killer.count))
 
 
-def make_job(workspace: WorkspaceFolder, url: str, run_id: str, sizes: dict[str, int]) -> None:
-    """The record of a job whose child has just succeeded, with what it left in two outputs."""
+def make_job(workspace: WorkspaceFolder, url: str, run_id: str, sizes: dict[str, int], names: Sequence[str]) -> None:
+    """The record of a job whose child has just succeeded, with what it left in its outputs."""
     credential = outputs.credential_for(url)
     datastores.add(workspace, datastores.DatastoreRecord("place", url, credential))
-    specs = tuple(OutputSpec(name, "place", f"{name}/{{run-id}}", register_as=name) for name in ("model", "logs"))
+    specs = tuple(OutputSpec(name, "place", f"{name}/{{run-id}}", register_as=name) for name in names)
     spec = JobSpec(run_id, "job", ("true",), os.fspath(workspace.path), outputs=specs)
     record = runs.create(workspace, spec)
     written = []
