@@ -26,9 +26,14 @@ if TYPE_CHECKING:
     from runtime.api.mount_context import MountContext
     from runtime.api.mount_options import MountOptions
     from runtime.api.output import OutputFileDatasetConfig
+    from runtime.api.pipeline import Pipeline, StepSequence
+    from runtime.api.pipeline_data import InputPortBinding, PipelineData, PipelineOutputFileDataset, PipelineParameter
+    from runtime.api.pipeline_run import PipelineRun, PortDataReference, StepRun, StepRunOutput
+    from runtime.api.pipeline_step import CommandStep, PythonScriptStep
     from runtime.api.run import Run
     from runtime.api.script_run_config import ScriptRunConfig
     from runtime.api.tabular_dataset import TabularDataset
+    from runtime.api.widgets import RunDetails
     from runtime.api.workspace import Workspace
     from runtime.errors import UserErrorException
 
@@ -36,6 +41,7 @@ __all__ = [
     "AzureBlobDatastore",
     "AzureDataLakeGen2Datastore",
     "AzureFileDatastore",
+    "CommandStep",
     "DataPath",
     "DataPathComputeBinding",
     "DataReference",
@@ -46,13 +52,25 @@ __all__ = [
     "Experiment",
     "FileDataset",
     "FileDatasetFactory",
+    "InputPortBinding",
     "Keyvault",
     "MountContext",
     "MountOptions",
     "OutputFileDatasetConfig",
+    "Pipeline",
+    "PipelineData",
+    "PipelineOutputFileDataset",
+    "PipelineParameter",
+    "PipelineRun",
+    "PortDataReference",
     "PromoteHeadersBehavior",
+    "PythonScriptStep",
     "Run",
+    "RunDetails",
     "ScriptRunConfig",
+    "StepRun",
+    "StepRunOutput",
+    "StepSequence",
     "TabularDataset",
     "UserErrorException",
     "Workspace",
@@ -62,23 +80,36 @@ _HOMES = {
     "AzureBlobDatastore": "runtime.api.azure_datastores",
     "AzureDataLakeGen2Datastore": "runtime.api.azure_datastores",
     "AzureFileDatastore": "runtime.api.azure_datastores",
+    "CommandStep": "runtime.api.pipeline_step",
     "DataPath": "runtime.api.data_path",
-    "DataType": "runtime.api.data_type",
-    "DataReference": "runtime.api.data_path",
     "DataPathComputeBinding": "runtime.api.data_path",
+    "DataReference": "runtime.api.data_path",
+    "DataType": "runtime.api.data_type",
     "Dataset": "runtime.api.dataset",
     "DatasetConsumptionConfig": "runtime.api.consumption",
     "Datastore": "runtime.api.datastore",
     "Experiment": "runtime.api.experiment",
     "FileDataset": "runtime.api.file_dataset",
     "FileDatasetFactory": "runtime.api.dataset",
+    "InputPortBinding": "runtime.api.pipeline_data",
     "Keyvault": "runtime.api.keyvault",
     "MountContext": "runtime.api.mount_context",
     "MountOptions": "runtime.api.mount_options",
     "OutputFileDatasetConfig": "runtime.api.output",
+    "Pipeline": "runtime.api.pipeline",
+    "PipelineData": "runtime.api.pipeline_data",
+    "PipelineOutputFileDataset": "runtime.api.pipeline_data",
+    "PipelineParameter": "runtime.api.pipeline_data",
+    "PipelineRun": "runtime.api.pipeline_run",
+    "PortDataReference": "runtime.api.pipeline_run",
     "PromoteHeadersBehavior": "runtime.api.data_type",
+    "PythonScriptStep": "runtime.api.pipeline_step",
     "Run": "runtime.api.run",
+    "RunDetails": "runtime.api.widgets",
     "ScriptRunConfig": "runtime.api.script_run_config",
+    "StepRun": "runtime.api.pipeline_run",
+    "StepRunOutput": "runtime.api.pipeline_run",
+    "StepSequence": "runtime.api.pipeline",
     "TabularDataset": "runtime.api.tabular_dataset",
     "UserErrorException": "runtime.errors",
     "Workspace": "runtime.api.workspace",
