@@ -2,7 +2,6 @@
 
     cli          the command `moorage`
     api/         the v1 classes, thin faces over the rooms below
-    pipelines/   steps in order, each a job
     job/         layout, session, launcher, keeper: what `moorage run` does
     outputs      how files leave a job          consumption  how a dataset enters one
     datasets/    what a dataset is made of      catalog/     names and versions
