@@ -6,6 +6,8 @@
     outputs      how files leave a job          consumption  how a dataset enters one
     datasets/    what a dataset is made of      catalog/     names and versions
     datastores   places with credentials        workspace/   the folder that holds it all
+    tracking/    metrics, tags, files of a run  report/      a run as one page of HTML
+    models       models with versions
     errors       everything that can go wrong
 
 A public name is imported when it is first used (PEP 562), so `import runtime` costs nothing and works on any platform.
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from runtime.api.dataset import Dataset, FileDataset
     from runtime.api.datastore import Datastore
     from runtime.api.experiment import Experiment
+    from runtime.api.model import Model
     from runtime.api.output import OutputFileDatasetConfig
     from runtime.api.run import Run
     from runtime.api.script_run_config import ScriptRunConfig
@@ -32,6 +35,7 @@ __all__ = [
     "Datastore",
     "Experiment",
     "FileDataset",
+    "Model",
     "OutputFileDatasetConfig",
     "Run",
     "ScriptRunConfig",
@@ -46,6 +50,7 @@ _HOMES = {
     "Datastore": "runtime.api.datastore",
     "Experiment": "runtime.api.experiment",
     "FileDataset": "runtime.api.dataset",
+    "Model": "runtime.api.model",
     "OutputFileDatasetConfig": "runtime.api.output",
     "Run": "runtime.api.run",
     "ScriptRunConfig": "runtime.api.script_run_config",
