@@ -6,7 +6,6 @@ launcher: the process that made it owns it. A script that runs without a job get
 """
 
 import os
-import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,8 +17,9 @@ from runtime.api import run_details
 from runtime.api.experiment import Experiment
 from runtime.api.run_files import RunFiles
 from runtime.api.run_logging import RunLogging
+from runtime.api.run_marks import RunMarks
 from runtime.errors import ActivityFailedException, RunEnvironmentException, UserErrorException
-from runtime.job import interactive, processes, runs
+from runtime.job import canceling, interactive, runs
 from runtime.job.layout import INPUTS_VARIABLE, OUTPUTS_VARIABLE, RUN_ID, WORKSPACE
 from runtime.job.runs import RunRecord
 from runtime.tracking import marks
@@ -39,7 +39,7 @@ _MAX_FAILURE = 4096  # characters of what `fail` is told
 _launchers: dict[str, "subprocess.Popen[bytes]"] = {}
 
 
-class Run(RunLogging, RunFiles):
+class Run(RunLogging, RunFiles, RunMarks):
     """One run of an experiment; a context manager that completes the run, or fails it with the error that leaves."""
 
     def __init__(
@@ -228,8 +228,9 @@ class Run(RunLogging, RunFiles):
         record = self._record()
         if record.kind == runs.INTERACTIVE:
             interactive.end(self._workspace_folder, record, "Canceled", "run.cancel() was called")
-        elif record.launcher is not None and record.launcher.pid != os.getpid() and record.launcher.state() == "alive":
-            processes.send(record.launcher.pid, signal.SIGTERM)
+        else:
+            launcher = _launchers.get(self.id)
+            canceling.cancel(self._workspace_folder, self.id, launcher.pid if launcher else None)
 
     def child_run(self, name: str | None = None, run_id: str | None = None, outputs: Any = None) -> "Run":  # noqa: ARG002 # v1's signature
         """A run below this one, running; this process owns it."""
@@ -287,56 +288,6 @@ class Run(RunLogging, RunFiles):
     def type(self) -> str | None:
         """azureml.scriptrun for a job, None for a run that was begun by `start_logging` or as a child."""
         return run_details.type_of(self._record())
-
-    @property
-    def name(self) -> str:
-        """As `display_name`."""
-        return self.display_name
-
-    @property
-    def display_name(self) -> str:
-        """What people call the run; its id until they say."""
-        return self._read_marks().display_name or self.id
-
-    @display_name.setter
-    def display_name(self, name: str) -> None:
-        self._change_marks(lambda _: {"display_name": str(name)})
-
-    def tag(self, key: str, value: Any = None) -> None:
-        """Set one tag; without a value it is just there."""
-        checked = marks.checked_key("tag", key)
-        told = None if value is None else marks.text("tag", checked, value)
-        self._change_marks(lambda now: {"tags": {**now.tags, checked: told}})
-
-    def set_tags(self, tags: Mapping[str, Any]) -> None:
-        """Set tags; those that are not named stay."""
-        told = marks.texts("tag", tags)
-        self._change_marks(lambda now: {"tags": {**now.tags, **told}})
-
-    def remove_tags(self, tags: Any) -> None:
-        """Take tags away: one name, or several."""
-        gone = {tags} if isinstance(tags, str) else set(tags)
-        self._change_marks(lambda now: {"tags": {key: now.tags[key] for key in now.tags if key not in gone}})
-
-    def add_properties(self, properties: Mapping[str, Any]) -> None:
-        """Add properties, which never change.
-
-        Raises:
-            UserErrorException: one of them has another value already.
-        """
-        told = marks.texts("property", properties)
-        self._change_marks(lambda now: {"properties": marks.added_properties(now, told)})
-
-    def get_tags(self) -> dict[str, str | None]:
-        """The tags."""
-        return dict(self._read_marks().tags)
-
-    def get_properties(self) -> dict[str, str]:
-        """The properties."""
-        return dict(self._read_marks().properties)
-
-    tags = property(get_tags)
-    properties = property(get_properties)
 
     def get_portal_url(self) -> str:
         """The run's folder, as a URL; `moorage runs report` makes a page of it."""

@@ -49,7 +49,7 @@ def test_the_shapes_are_v1s(calls: list[tuple[str, Any]], expected: Any) -> None
         (np.int64(3), 3),
         (np.array(4), 4),
         (np.array([5.0]), 5.0),
-        (np.bool_(True), True),  # noqa: FBT003 # the value of the test
+        (np.bool_(True), True),  # the value of the test
         (np.float64(2.5), 2.5),
         (Decimal("1.5"), 1.5),
         ("text", "text"),
@@ -68,7 +68,9 @@ def test_every_float_survives(floats: list[float]) -> None:
     assert all(a == b or (math.isnan(a) and math.isnan(b)) for a, b in zip(found, floats, strict=True))
 
 
-@pytest.mark.parametrize("value", [None, [1], {"a": 1}, b"x", object(), 1j, np.array([1, 2]), np.datetime64("2026-01-01")])
+@pytest.mark.parametrize(
+    "value", [None, [1], {"a": 1}, b"x", object(), 1j, np.array([1, 2]), np.datetime64("2026-01-01")]
+)
 def test_a_wrong_type_names_the_metric_and_the_type(value: object) -> None:
     with pytest.raises(UserErrorException, match=rf"metric 'm': {type(value).__name__} is neither"):
         values.scalar("m", value)
