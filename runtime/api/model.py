@@ -12,7 +12,7 @@ from runtime.models import ModelRecord
 from runtime.tracking import marks
 
 if TYPE_CHECKING:
-    from runtime.api.dataset import FileDataset
+    from runtime.api.file_dataset import FileDataset
     from runtime.api.workspace import Workspace
 
 _NO_SERVICE = "Moorage keeps models and serves none; load the files at Model.get_model_path(name) in a server of yours"

@@ -29,7 +29,6 @@ from runtime.workspace import WorkspaceFolder
 if TYPE_CHECKING:
     import subprocess
 
-    from runtime.api.dataset import FileDataset
     from runtime.api.workspace import Workspace
 
 OFFLINE = "OfflineRun_"
@@ -108,8 +107,8 @@ class Run(RunLogging, RunFiles, RunMarks):
         return _faces(experiment, found, type, tags, properties, status)
 
     @property
-    def input_datasets(self) -> "dict[str, str | FileDataset]":
-        """In a job: each input by its name; a path, or for mode direct the FileDataset."""
+    def input_datasets(self) -> dict[str, Any]:
+        """In a job: each input by its name; a path, or for mode direct the dataset."""
         listed = self._environ.get(INPUTS_VARIABLE, "")
         pairs = (pair.rpartition(":") for pair in listed.split(",") if pair)
         return {name: self._input(name, mode) for name, _, mode in pairs}
@@ -120,7 +119,7 @@ class Run(RunLogging, RunFiles, RunMarks):
         listed = self._environ.get(OUTPUTS_VARIABLE, "")
         return {name: self._environ[f"AZURE_ML_OUTPUT_{name}"] for name in listed.split(";") if name}
 
-    def _input(self, name: str, mode: str) -> "str | FileDataset":
+    def _input(self, name: str, mode: str) -> Any:
         value = self._environ[f"AZURE_ML_INPUT_{name}"]
         if mode != "direct":
             return value
@@ -288,6 +287,10 @@ class Run(RunLogging, RunFiles, RunMarks):
     def type(self) -> str | None:
         """azureml.scriptrun for a job, None for a run that was begun by `start_logging` or as a child."""
         return run_details.type_of(self._record())
+
+    def get_secret(self, name: str) -> str | None:
+        """A secret of the workspace, by its name."""
+        return self.experiment.workspace.get_default_keyvault().get_secret(name)
 
     def get_portal_url(self) -> str:
         """The run's folder, as a URL; `moorage runs report` makes a page of it."""
