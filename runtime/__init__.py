@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from runtime.api.experiment import Experiment
     from runtime.api.file_dataset import FileDataset
     from runtime.api.keyvault import Keyvault
+    from runtime.api.model import Model
     from runtime.api.mount_context import MountContext
     from runtime.api.mount_options import MountOptions
     from runtime.api.output import OutputFileDatasetConfig
@@ -54,6 +55,7 @@ __all__ = [
     "FileDatasetFactory",
     "InputPortBinding",
     "Keyvault",
+    "Model",
     "MountContext",
     "MountOptions",
     "OutputFileDatasetConfig",
@@ -93,6 +95,7 @@ _HOMES = {
     "FileDatasetFactory": "runtime.api.dataset",
     "InputPortBinding": "runtime.api.pipeline_data",
     "Keyvault": "runtime.api.keyvault",
+    "Model": "runtime.api.model",
     "MountContext": "runtime.api.mount_context",
     "MountOptions": "runtime.api.mount_options",
     "OutputFileDatasetConfig": "runtime.api.output",
