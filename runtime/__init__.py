@@ -14,41 +14,70 @@ A public name is imported when it is first used (PEP 562), so `import runtime` c
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from runtime.api.compute import AmlCompute, ComputeInstance, ComputeTarget
+    from runtime.api.conda_dependencies import CondaDependencies
     from runtime.api.consumption import DatasetConsumptionConfig
     from runtime.api.data_path import DataPath
     from runtime.api.dataset import Dataset, FileDataset
     from runtime.api.datastore import Datastore
+    from runtime.api.distributed import MpiConfiguration, PyTorchConfiguration, TensorflowConfiguration
+    from runtime.api.environment import Environment
     from runtime.api.experiment import Experiment
     from runtime.api.output import OutputFileDatasetConfig
     from runtime.api.run import Run
+    from runtime.api.run_configuration import DockerConfiguration, RunConfiguration
     from runtime.api.script_run_config import ScriptRunConfig
     from runtime.api.workspace import Workspace
-    from runtime.errors import UserErrorException
+    from runtime.errors import ComputeTargetException, RunConfigurationException, UserErrorException
 
 __all__ = [
+    "AmlCompute",
+    "ComputeInstance",
+    "ComputeTarget",
+    "ComputeTargetException",
+    "CondaDependencies",
     "DataPath",
     "Dataset",
     "DatasetConsumptionConfig",
     "Datastore",
+    "DockerConfiguration",
+    "Environment",
     "Experiment",
     "FileDataset",
+    "MpiConfiguration",
     "OutputFileDatasetConfig",
+    "PyTorchConfiguration",
     "Run",
+    "RunConfiguration",
+    "RunConfigurationException",
     "ScriptRunConfig",
+    "TensorflowConfiguration",
     "UserErrorException",
     "Workspace",
 ]
 
 _HOMES = {
+    "AmlCompute": "runtime.api.compute",
+    "ComputeInstance": "runtime.api.compute",
+    "ComputeTarget": "runtime.api.compute",
+    "ComputeTargetException": "runtime.errors",
+    "CondaDependencies": "runtime.api.conda_dependencies",
     "DataPath": "runtime.api.data_path",
     "Dataset": "runtime.api.dataset",
     "DatasetConsumptionConfig": "runtime.api.consumption",
     "Datastore": "runtime.api.datastore",
+    "DockerConfiguration": "runtime.api.run_configuration",
+    "Environment": "runtime.api.environment",
     "Experiment": "runtime.api.experiment",
     "FileDataset": "runtime.api.dataset",
+    "MpiConfiguration": "runtime.api.distributed",
     "OutputFileDatasetConfig": "runtime.api.output",
+    "PyTorchConfiguration": "runtime.api.distributed",
     "Run": "runtime.api.run",
+    "RunConfiguration": "runtime.api.run_configuration",
+    "RunConfigurationException": "runtime.errors",
     "ScriptRunConfig": "runtime.api.script_run_config",
+    "TensorflowConfiguration": "runtime.api.distributed",
     "UserErrorException": "runtime.errors",
     "Workspace": "runtime.api.workspace",
 }

@@ -17,8 +17,10 @@ from runtime.errors import UnknownNameError, UserErrorException
 from runtime.workspace import Identity, WorkspaceFolder
 
 if TYPE_CHECKING:
+    from runtime.api.compute import ComputeTarget
     from runtime.api.dataset import FileDataset
     from runtime.api.datastore import Datastore
+    from runtime.api.environment import Environment
 
 _FOLDERS = (".azureml", "aml_config", "")
 _FILES = ("config.json", "project.json")
@@ -117,6 +119,20 @@ class Workspace:
     def datasets(self) -> "Mapping[str, FileDataset]":
         """The latest version of every dataset by name; read when asked for."""
         return _Datasets(self)
+
+    @property
+    def compute_targets(self) -> "dict[str, ComputeTarget]":
+        """Every compute target by name; all of them are this machine."""
+        from runtime.api.compute import ComputeTarget
+
+        return {each.name: each for each in ComputeTarget.list(self)}
+
+    @property
+    def environments(self) -> "dict[str, Environment]":
+        """The latest version of every registered environment by name."""
+        from runtime.api.environment import Environment
+
+        return Environment.list(self)
 
     def get_default_datastore(self) -> "Datastore":
         """The datastore that is used where none is named."""
