@@ -33,6 +33,22 @@ names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK")
 os.write(1, (" ".join([os.environ[name] for name in names] + sys.argv[1:]) + "\\n").encode())
 """
 
+# Each rank's gradient is its own number, and the weight moves by the mean of both: it is right only if they met.
+TRAIN = """
+import os, torch, torch.distributed as dist
+dist.init_process_group("gloo")
+rank = dist.get_rank()
+total = torch.tensor([rank + 1]); dist.all_reduce(total)
+model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(1, 1, bias=False))
+with torch.no_grad():
+    model.module.weight.zero_()
+model(torch.tensor([[-(rank + 1.0)]])).sum().backward()
+torch.optim.SGD(model.parameters(), lr=1.0).step()
+os.write(1, f"sum {total.item()} weight {model.module.weight.item()} of {rank}\\n".encode())
+dist.barrier()
+os._exit(0)  # torch's own threads abort an ordinary exit now and then
+"""
+
 
 @pytest.fixture(autouse=True)
 def _outside_of_any_job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -98,6 +114,24 @@ def test_a_command_runs_on_every_node_with_its_own_rank(workspace: Workspace, so
     said = sorted(log_of(workspace, run).splitlines())
     assert said[-2:] == ["node 0 of 2", "node 1 of 2"]
     assert {Path(line).parent for line in said[:2]} == {Path(sys.executable).parent}
+
+
+@pytest.mark.full
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("launch", [False, True])
+def test_torch_finds_its_peers(workspace: Workspace, source: Path, *, launch: bool) -> None:
+    """A real process group over gloo: one process a rank, and by torch's own launcher on each of two nodes."""
+    (source / "train.py").write_text(TRAIN)
+    if launch:
+        line = "python -m torch.distributed.run --nproc_per_node 1 --nnodes 2 --node_rank $NODE_RANK"
+        command = [line, "--master_addr $MASTER_ADDR --master_port $MASTER_PORT train.py"]
+        config = ScriptRunConfig(source, command=command, distributed_job_config=PyTorchConfiguration(node_count=2))
+    else:
+        config = ScriptRunConfig(source, "train.py", distributed_job_config=PyTorchConfiguration(process_count=2))
+    run = submitted(workspace, config)
+    run.wait_for_completion()
+    told = [line for line in log_of(workspace, run).splitlines() if line.startswith("sum ")]
+    assert sorted(told) == ["sum 3 weight 1.5 of 0", "sum 3 weight 1.5 of 1"]
 
 
 @pytest.mark.parametrize(
