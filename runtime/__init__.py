@@ -17,16 +17,21 @@ if TYPE_CHECKING:
     from runtime.api.compute import AmlCompute, ComputeInstance, ComputeTarget
     from runtime.api.conda_dependencies import CondaDependencies
     from runtime.api.consumption import DatasetConsumptionConfig
-    from runtime.api.data_path import DataPath
-    from runtime.api.dataset import Dataset, FileDataset
+    from runtime.api.data_path import DataPath, DataPathComputeBinding, DataReference
+    from runtime.api.data_type import DataType, PromoteHeadersBehavior
+    from runtime.api.dataset import Dataset
     from runtime.api.datastore import Datastore
     from runtime.api.distributed import MpiConfiguration, PyTorchConfiguration, TensorflowConfiguration
     from runtime.api.environment import Environment
     from runtime.api.experiment import Experiment
+    from runtime.api.file_dataset import FileDataset
+    from runtime.api.keyvault import Keyvault
+    from runtime.api.mount_options import MountOptions
     from runtime.api.output import OutputFileDatasetConfig
     from runtime.api.run import Run
     from runtime.api.run_configuration import DockerConfiguration, RunConfiguration
     from runtime.api.script_run_config import ScriptRunConfig
+    from runtime.api.tabular_dataset import TabularDataset
     from runtime.api.workspace import Workspace
     from runtime.errors import ComputeTargetException, RunConfigurationException, UserErrorException
 
@@ -37,6 +42,9 @@ __all__ = [
     "ComputeTargetException",
     "CondaDependencies",
     "DataPath",
+    "DataPathComputeBinding",
+    "DataReference",
+    "DataType",
     "Dataset",
     "DatasetConsumptionConfig",
     "Datastore",
@@ -44,13 +52,17 @@ __all__ = [
     "Environment",
     "Experiment",
     "FileDataset",
+    "Keyvault",
+    "MountOptions",
     "MpiConfiguration",
     "OutputFileDatasetConfig",
+    "PromoteHeadersBehavior",
     "PyTorchConfiguration",
     "Run",
     "RunConfiguration",
     "RunConfigurationException",
     "ScriptRunConfig",
+    "TabularDataset",
     "TensorflowConfiguration",
     "UserErrorException",
     "Workspace",
@@ -63,20 +75,27 @@ _HOMES = {
     "ComputeTargetException": "runtime.errors",
     "CondaDependencies": "runtime.api.conda_dependencies",
     "DataPath": "runtime.api.data_path",
+    "DataPathComputeBinding": "runtime.api.data_path",
+    "DataReference": "runtime.api.data_path",
+    "DataType": "runtime.api.data_type",
     "Dataset": "runtime.api.dataset",
     "DatasetConsumptionConfig": "runtime.api.consumption",
     "Datastore": "runtime.api.datastore",
     "DockerConfiguration": "runtime.api.run_configuration",
     "Environment": "runtime.api.environment",
     "Experiment": "runtime.api.experiment",
-    "FileDataset": "runtime.api.dataset",
+    "FileDataset": "runtime.api.file_dataset",
+    "Keyvault": "runtime.api.keyvault",
+    "MountOptions": "runtime.api.mount_options",
     "MpiConfiguration": "runtime.api.distributed",
     "OutputFileDatasetConfig": "runtime.api.output",
+    "PromoteHeadersBehavior": "runtime.api.data_type",
     "PyTorchConfiguration": "runtime.api.distributed",
     "Run": "runtime.api.run",
     "RunConfiguration": "runtime.api.run_configuration",
     "RunConfigurationException": "runtime.errors",
     "ScriptRunConfig": "runtime.api.script_run_config",
+    "TabularDataset": "runtime.api.tabular_dataset",
     "TensorflowConfiguration": "runtime.api.distributed",
     "UserErrorException": "runtime.errors",
     "Workspace": "runtime.api.workspace",
