@@ -7,7 +7,8 @@
 a DatasetConsumptionConfig, an OutputFileDatasetConfig, a DataReference.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -169,18 +170,17 @@ def output_spec(name: str, given: object) -> OutputSpec:
 
 
 def reference(given: object, name: str) -> DataReferenceConfiguration:
-    """`given` as the configuration of a reference.
+    """`given`, a reference, its configuration or that as a dictionary, as a configuration.
 
     Raises:
-        UserErrorException: it is none.
+        UserErrorException: it is none of these.
     """
-    if isinstance(given, DataReferenceConfiguration):
-        return given
-    if isinstance(given, Reference):
-        found = given.to_config()
-        if isinstance(found, DataReferenceConfiguration):
-            return found
-        return DataReferenceConfiguration(**found)
+    found = given.to_config() if isinstance(given, Reference) else given
+    if isinstance(found, Mapping):
+        with contextlib.suppress(TypeError):  # a key that a reference does not have
+            found = DataReferenceConfiguration(**found)
+    if isinstance(found, DataReferenceConfiguration):
+        return found
     raise UserErrorException(
         f"run_config.data_references[{name!r}]: {type(given).__name__} is no reference; give datastore.path(...)"
     )

@@ -143,6 +143,19 @@ def test_a_hand_written_token_finds_the_run_configurations_data(workspace: Works
     assert output.source_globs == ("*.pt",)
 
 
+@pytest.mark.parametrize("part", ["data", "output_data", "data_references"])
+def test_what_is_no_data_in_a_run_configuration_is_named(workspace: Workspace, source: Path, part: str) -> None:
+    for wrong in (3, {"mode": "mount", "colour": 1}):
+        config = RunConfiguration()
+        getattr(config, part)["x"] = wrong
+        with pytest.raises(UserErrorException, match=rf"run_config\.{part}\['x'\]: (int|dict) is no"):
+            job(workspace, ScriptRunConfig(source, "train.py", run_config=config))
+    empty = RunConfiguration()
+    empty.data["x"] = Data()
+    with pytest.raises(UserErrorException, match="input 'x' has no data_location"):
+        job(workspace, ScriptRunConfig(source, "train.py", run_config=empty))
+
+
 def test_the_run_configurations_entry_wins_over_an_arguments_of_its_name(
     workspace: Workspace, source: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

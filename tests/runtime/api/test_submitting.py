@@ -235,6 +235,25 @@ def test_a_job_within_its_time_is_not_ended(workspace: Workspace, source: Path) 
     assert run.wait_for_completion()["status"] == "Completed"
 
 
+def test_data_references_are_inputs_and_outputs(workspace: Workspace, source: Path) -> None:
+    store = workspace.get_default_datastore()
+    make_tree(workspace.folder.blobstore_path, {"in/a.txt": 3, "more/b.txt": 4})
+    (source / "train.py").write_text(
+        "import os, pathlib, sys; data, below, out = sys.argv[1:];"
+        "print(*os.listdir(data), *os.listdir(below), os.environ['AZUREML_DATAREFERENCE_data'] == data);"
+        "pathlib.Path('made/x').write_text('new')"
+    )
+    data = store.path("in", "data").as_download()
+    result = store.path("out/{run-id}", "result").as_upload("made")
+    config = RunConfiguration()
+    config.data_references = {"more": store.path("more", "more").as_download().to_config()}
+    arguments = [data, "$AZUREML_DATAREFERENCE_more", result]
+    run = submitted(workspace, ScriptRunConfig(source, "train.py", arguments, run_config=config))
+    run.wait_for_completion()
+    assert log_of(workspace, run) == "a.txt b.txt True\n"
+    assert (workspace.folder.blobstore_path / "out" / run.id / "x").read_text() == "new"
+
+
 def test_output_that_is_no_utf8_is_kept_as_it_is_and_shown(
     workspace: Workspace, source: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
