@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from mountd.errors import MountdError, MountPointError
+from runtime.datasets import tuning
 from runtime.errors import JobError
 from runtime.job.bell import Bell
 from runtime.job.layout import RUN_ID, InputPlace, Layout
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from mountd.stores.credentials import Credential
 
 MOUNT_DEADLINE_S = 60.0
-_UNMOUNT_S = 30.0
+_JOIN_S = 30.0
 Counters = Mapping[str, Mapping[str, int]]
 
 
@@ -105,7 +106,7 @@ class Session:
 
     def _stop(self, place: InputPlace, mount: "Mount") -> None:
         try:
-            mount.stop(_UNMOUNT_S)
+            mount.stop(tuning.unmount_timeout_s())
         except (MountdError, OSError) as error:
             self._say(f"input '{place.spec.name}': {error}")
 
@@ -169,7 +170,7 @@ def _bring_up(session: Session, layout: Layout, frozen: Mapping[str, Frozen], be
     except BaseException:
         cancelled.set()
         for thread in threads:
-            thread.join(_UNMOUNT_S)
+            thread.join(_JOIN_S)
         _take_late_ones(finished, session, wanted)
         raise
 
@@ -220,6 +221,7 @@ def _prepare(place: InputPlace, frozen: Frozen, mark: str, cancelled: threading.
         source=place.spec.dataset,
         credentials=frozen.credentials,
         withheld=frozen.withheld,
+        settings=tuning.settings(),
         lifeline=True,
         mark=mark,
         timeout_s=MOUNT_DEADLINE_S,
@@ -234,7 +236,7 @@ def _download(folder: Path, frozen: Frozen, cancelled: threading.Event) -> Count
         if cancelled.is_set():
             raise _CancelledError
 
-    result = download(frozen.manifest, folder, credentials=frozen.credentials, progress=progress)
+    result = download(frozen.manifest, folder, credentials=frozen.credentials, progress=progress, **tuning.download())
     return {
         "reads": {"count": 0, "bytes": 0},
         "fetch": {"requests": result.files if result.fetched_bytes else 0, "bytes": result.fetched_bytes},
