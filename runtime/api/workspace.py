@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from runtime.api.environment import Environment
     from runtime.api.experiment import Experiment
     from runtime.api.keyvault import Keyvault
+    from runtime.api.model import Model
     from runtime.api.run import Run
 
 _FOLDERS = (".azureml", "aml_config", "")
@@ -210,6 +211,13 @@ class Workspace:
         from runtime.job import runs
 
         return Run(Experiment(self, runs.read(self.folder, run_id).spec.experiment), run_id)
+
+    @property
+    def models(self) -> "dict[str, Model]":
+        """The newest version of every model, by name."""
+        from runtime.api.model import Model
+
+        return {model.name: model for model in Model.list(self, latest=True)}
 
     def get_default_keyvault(self) -> "Keyvault":
         """The secrets of this workspace's users."""

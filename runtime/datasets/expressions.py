@@ -36,6 +36,7 @@ class Expression:
     def __init__(self, operation: str, *operands: object) -> None:
         self.operation = operation
         self.operands = operands
+        self.depth: int = 1 + max((each.depth for each in operands if isinstance(each, Expression)), default=0)
 
     def __eq__(self, other: object) -> "Expression":  # type: ignore[override]  # builds, and does not compare
         return self._with("==", other)
@@ -56,10 +57,10 @@ class Expression:
         return self._with("<=", other)
 
     def __and__(self, other: object) -> "Expression":
-        return self._with("&", other)
+        return _joined("&", self, _checked(other))
 
     def __or__(self, other: object) -> "Expression":
-        return self._with("|", other)
+        return _joined("|", self, _checked(other))
 
     __rand__, __ror__ = __and__, __or__
 
@@ -129,6 +130,15 @@ class Expression:
             if len(self.operands) == 2
             else (f"{self.operation}({', '.join(map(repr, self.operands))})")
         )
+
+
+def _joined(operation: str, one: Expression, other: object) -> Expression:
+    """`one` and `other`, balanced: a thousand alternatives in a row are a tree ten deep, and not a thousand."""
+    if one.operation == operation:
+        first, last = one.operands
+        if isinstance(first, Expression) and isinstance(last, Expression) and last.depth < first.depth:
+            return Expression(operation, first, _joined(operation, last, other))
+    return Expression(operation, one, other)
 
 
 def column(name: str) -> Expression:

@@ -67,9 +67,7 @@ class FileDefinition:
 
     def to_json(self) -> str:
         """The document; equal definitions give equal text."""
-        paths = [
-            {"url": path.url} if path.url else {"datastore": path.datastore, "path": path.path} for path in self.paths
-        ]
+        paths = [path.to_document() for path in self.paths]
         # A key that is new stands there only where it says something, so that the text of a definition never changes.
         partition = {} if self.partition_format is None else {"partition_format": self.partition_format}
         taken = [step.to_json() for step in self.steps]
@@ -160,13 +158,37 @@ def adopt(workspace: WorkspaceFolder, definition: Definition, frozen: FrozenData
     return _frozen(workspace, target, _granted(workspace, definition))
 
 
-def _list(granted: "list[tuple[Place, Credential | None]]", target: Path, progress: Progress | None) -> str:
-    """Freeze all that lies at these places; the digest."""
+def freeze_files(workspace: WorkspaceFolder, definition: FileDefinition, only: Mapping[str, str]) -> FrozenDataset:
+    """As `freeze_definition`, of the files below its one path that an output's commit lists, each with its ETag.
+
+    Raises:
+        DataChangedError: one of them is gone or another.
+    """
+    granted = _granted(workspace, definition)
+    with _draft_of(workspace) as draft:
+        frozen = _frozen(workspace, _kept(workspace, draft, _list(granted, draft, None, only)), granted)
+    if frozen.files != len(only):
+        from mountd.errors import DataChangedError
+
+        where, found = granted[0][0].base_url, frozen.files
+        raise DataChangedError(
+            f"{where}: {len(only)} files were committed, and {found} of them are there; run the job again"
+        )
+    return frozen
+
+
+def _list(
+    granted: "list[tuple[Place, Credential | None]]",
+    target: Path,
+    progress: Progress | None,
+    only: Mapping[str, str] | None = None,
+) -> str:
+    """Freeze all that lies at these places, or `only` these files; the digest."""
     from mountd.freeze import FreezeSource, freeze
 
     settled = [_settled(place, credential) for place, credential in granted]
     sources = [
-        FreezeSource(place.base_url, credential, place.pattern, under)
+        FreezeSource(place.base_url, credential, place.pattern, under, only=only)
         for place, (_, credential), under in zip(settled, granted, arrange(settled), strict=True)
     ]
     return freeze(sources, target, progress=progress).digest

@@ -27,11 +27,11 @@ def put(folder: WorkspaceFolder, name: str, value: str) -> None:
     """
     if not _NAME.fullmatch(name):
         raise UserErrorException(f"{name!r} is no name for a secret; use letters, digits and '-', at most 127")
-    item = keeping.keep(folder.path, f"secret:{name}", value)
+    item = keeping.keep(folder.path, f"secret:{name}", value, "it is not kept")
     if not item:
         raise UserErrorException(
-            f"secret '{name}': there is no keyring here to keep it; install moorage[keyring] and a keyring, or hand it to "
-            "the script by an environment variable"
+            f"secret '{name}': there is no keyring here that keeps it; install moorage[keyring] and a keyring, or hand it "
+            "to the script by an environment variable"
         )
     with locked(folder.path / _LOCK):
         items = _items(folder)

@@ -17,6 +17,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 if __name__ == "__main__":  # run by path with -P: find our own package, after all others
@@ -34,6 +35,7 @@ from runtime.job.runs import InputRecord, OutputRecord, RunRecord
 from runtime.job.session import Session, open_session
 from runtime.job.spec import JobSpec
 from runtime.job.watch import Outcome, watch
+from runtime.tracking import files, marks
 from runtime.workspace import WorkspaceFolder
 
 NEVER_RAN = 64  # added to the code of DESIGN §12 when the child was not started
@@ -175,6 +177,8 @@ class _Launch:
         self._record = record
         self._core_limit = core_limit
         self._said: set[str] = set()
+        self._seen: files.Seen = {}  # what lay in outputs/ and logs/ before the child
+        self._told_failure: str | None = None  # what the script said by Run.fail
 
     def run(self, frozen: Mapping[str, file.FrozenDataset]) -> int:
         """From the first mount to the last line of the record; return the exit code."""
@@ -220,9 +224,9 @@ class _Launch:
     def _run_child(self, session: Session) -> Outcome:
         for output in self._layout.outputs:
             output.folder.mkdir(parents=True, exist_ok=True)
-        kept = KeptChild.start(
-            self._layout, self._record.spec.grace_s, self._core_limit, self._relay.out, self._relay.err
-        )
+        self._seen = files.look(self._layout.cwd, runs.folder_of(self._workspace, self._record.run_id))
+        grace_s = self._record.spec.grace_s
+        kept = KeptChild.start(self._layout, grace_s, self._core_limit, self._relay.out, self._relay.err)
         self._relay.release_child_ends()
         with kept as child:
             outcome = watch(child, session, self._bell, self._record.spec, lambda pid: self._started(child.pid, pid))
@@ -231,16 +235,40 @@ class _Launch:
                 name = self._layout.argv[0]
                 raise JobError(f"{name}: {text}", {2: 4, 13: 5}.get(number, 3))
         self._relay.drain()
+        outcome = self._as_told(outcome)
         self._note(child_exit_code=outcome.child_code)
+        self._collect_files()
         return outcome
+
+    def _as_told(self, outcome: Outcome) -> Outcome:
+        """A script that called Run.fail has failed, whatever it returned."""
+        folder = runs.folder_of(self._workspace, self._record.run_id)
+        with contextlib.suppress(AzureMLException, OSError):  # marks that somebody damaged end no job
+            self._told_failure = marks.read(folder, {}).failure
+        if self._told_failure is not None and outcome.child_code == 0:
+            return replace(outcome, child_code=1)
+        return outcome
+
+    def _collect_files(self) -> None:
+        """What the script left in ./outputs and ./logs becomes files of the run, whether it succeeded or not."""
+        folder = runs.folder_of(self._workspace, self._record.run_id)
+        without = {each.folder for each in self._layout.outputs}
+        without |= {each.folder for each in self._layout.inputs if each.folder is not None}
+        known = len(self._bell.stops)
+        files.collect(
+            folder, self._layout.cwd, self._seen, without, self._say_once, lambda: len(self._bell.stops) > known
+        )
 
     def _started(self, keeper_pid: int, child_pid: int) -> None:
         self._note(status="Running", started=runs.now(), keeper_pid=keeper_pid, child_pid=child_pid)
 
     def _finish(self, outcome: Outcome) -> None:
         if not outcome.succeeded:
-            finish.keep_outputs(self._workspace, self._record, self._relay.say)
-            return
+            ended_itself = outcome.stopped is None and outcome.failure is None and outcome.child_code is not None
+            storing = ended_itself and any(each.of_failed_jobs for each in self._record.spec.outputs)
+            finish.keep_outputs(self._workspace, self._record, self._relay.say, storing=storing)
+            if not storing:
+                return
         self._note(status="Finalizing")
         self._store_outputs()
 
@@ -279,8 +307,10 @@ class _Launch:
             error = f"the command was killed by signal {-outcome.child_code}"
         ordinary = error is None  # a code of the child's own is its business, and for the record only
         if ordinary and code:
-            error = f"the command returned {outcome.child_code}"
-        status = "Completed" if code == 0 else "Canceled" if outcome.canceled else "Failed"
+            error = self._told_failure or f"the command returned {outcome.child_code}"
+        status = "Completed" if code == 0 else "Failed"
+        if code and outcome.canceled and self._told_failure is None:
+            status = "Canceled"
         self._note(status=status, exit_code=code, error=error, ended=runs.now())
         self._tell()
         if error and not ordinary:

@@ -114,8 +114,14 @@ class TestConsumption:
         assert first.as_mount().arg_val == first.arg_val == "DatasetConsumptionConfig:x"
 
     def test_a_dataset_of_another_workspace_is_refused(
-        self, workspace: Workspace, data: Datastore, elsewhere: Workspace, tmp_path: Path
+        self,
+        workspace: Workspace,
+        data: Datastore,
+        elsewhere: Workspace,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
+        monkeypatch.chdir(tmp_path)
         here = Dataset.File.from_files((data, "wd"))
         for dataset in (here, here.take(1), here.register(workspace, "wd"), (workspace, "wd")):
             with pytest.raises(
@@ -123,8 +129,10 @@ class TestConsumption:
             ):
                 DatasetConsumptionConfig("x", dataset).spec_in(elsewhere.folder)
         free = Dataset.File.from_files(str(tmp_path / "data/wd"))  # of no workspace
+        part = free.skip(1)
         for each in (workspace, elsewhere):
             assert resolve(each.folder, DatasetConsumptionConfig("x", free).spec_in(each.folder).dataset).files == 2
+            assert resolve(each.folder, DatasetConsumptionConfig("x", part).spec_in(each.folder).dataset).files == 1
 
     @pytest.mark.parametrize(
         ("arguments", "said"),

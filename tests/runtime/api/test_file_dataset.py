@@ -57,6 +57,8 @@ class TestParts:
             os.utime(file, ns=(1, 1))
         (tmp_path / "data/wav/a.wav").write_bytes(b"before all")
         part = Dataset.get_by_name(workspace, "music").take(2)
+        copy = Dataset.get_by_name(workspace, "music").register(workspace, "copy")
+        assert copy.to_path() == ["/u1/summer/b.wav", "/u1/winter/a.wav", "/u2/winter/c.wav"]
         registered = part.register(workspace, "two", tags={"a": "b"})
         again = Dataset.get_by_name(workspace, "two")
         assert again.to_path() == part.to_path() == ["/u1/summer/b.wav", "/u1/winter/a.wav"]

@@ -87,6 +87,18 @@ def test_secrets_are_in_the_keyring_and_in_no_file(ring: MemoryKeyring) -> None:
 
 def test_without_a_keyring_a_secret_is_refused_and_not_written_down() -> None:
     vault = Workspace.get("team").get_default_keyvault()
-    with pytest.raises(UserErrorException, match="no keyring here to keep it; install"):
+    with pytest.raises(UserErrorException, match="no keyring here that keeps it; install"):
         vault.set_secret("token", "hunter2")
+    assert vault.list_secrets() == []
+
+
+@pytest.mark.warns
+def test_a_keyring_that_is_locked_keeps_nothing_and_says_so(
+    ring: MemoryKeyring, caplog: pytest.LogCaptureFixture
+) -> None:
+    vault = Workspace.get("team").get_default_keyvault()
+    ring.is_locked = True
+    with pytest.raises(UserErrorException, match="no keyring here that keeps it"):
+        vault.set_secret("token", "hunter2")
+    assert "the keyring refuses a secret (KeyringLocked); it is not kept" in caplog.text
     assert vault.list_secrets() == []

@@ -1,7 +1,9 @@
 """Expressions against the same thing written down as plain functions of a row."""
 
 import datetime as dt
+import functools
 import json
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -136,3 +138,13 @@ def test_an_expression_refuses_to_be_true_a_list_or_to_hold_what_json_cannot() -
         from_json(["near", 1])
     assert names((node > 1) & (file_property("Size") < column("y"))) == {"x", "y"}
     assert names((node > 1) & (file_property("Size") < 5), "file") == {"Size"}
+
+
+def test_thousands_of_alternatives_are_no_deep_tree() -> None:
+    node = column("x")
+    either_of = functools.reduce(operator.or_, (node == number for number in range(3000)))
+    none_of = functools.reduce(operator.and_, (node != number for number in range(3000)))
+    assert either_of.depth < 20
+    for number in (0, 1, 1500, 2998, 2999, 3000):
+        assert value(from_json(json.loads(json.dumps(to_json(either_of)))), x=number) is (number < 3000)
+        assert value(none_of, x=number) is (number == 3000)
