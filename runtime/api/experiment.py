@@ -4,26 +4,20 @@
 descriptor, and returns; the job goes on when the submitting process ends.
 """
 
-import contextlib
-import json
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from runtime.errors import UserErrorException
 from runtime.job import interactive, runs
-from runtime.job.spec import JobSpec, check_experiment, new_run_id
-from runtime.workspace import WorkspaceFolder, find
+from runtime.job.spec import check_experiment, new_run_id
+from runtime.job.starting import start_launcher
+from runtime.workspace import find
 
 if TYPE_CHECKING:
+    from runtime.api.pipeline import Pipeline
     from runtime.api.run import Run
     from runtime.api.script_run_config import ScriptRunConfig
     from runtime.api.workspace import Workspace
-
-_LAUNCHER = Path(runs.__file__).with_name("launcher.py")
 
 
 class Experiment:
@@ -48,22 +42,32 @@ class Experiment:
         return self.name
 
     def submit(
-        self, config: "ScriptRunConfig", tags: Mapping[str, str] | None = None, *, _parent: str | None = None
+        self,
+        config: "ScriptRunConfig | Pipeline",
+        tags: Mapping[str, str] | None = None,
+        *,
+        _parent: str | None = None,
+        **options: Any,
     ) -> "Run":
-        """Start the job `config` on this machine, and return at once.
+        """Start the job or pipeline `config` on this machine, and return at once; `options` are a pipeline's.
 
         Raises:
             UserErrorException: an input, output or script that is not there; nothing was started.
         """
+        from runtime.api.pipeline import Pipeline
         from runtime.api.run import Run
+        from runtime.api.script_run_config import ScriptRunConfig
 
+        if isinstance(config, Pipeline):
+            return config.start_in(self, dict(tags or {}), **options)
         folder = self.workspace.folder
-        job = getattr(config, "job", None)
-        if job is None:
-            raise UserErrorException(f"{type(config).__name__} cannot be submitted; give a ScriptRunConfig")
+        if not isinstance(config, ScriptRunConfig):
+            raise UserErrorException(
+                f"{type(config).__name__} cannot be submitted; give a ScriptRunConfig or a Pipeline"
+            )
         spec = config.job(folder, new_run_id(self.name), self.name, dict(tags or {}))
         runs.create(folder, spec, parent=_parent)
-        return Run(self, spec.run_id, _launcher=_start(folder, spec))
+        return Run(self, spec.run_id, _launcher=start_launcher(folder, spec))
 
     def start_logging(self, *args: Any, **kwargs: Any) -> "Run":  # noqa: ARG002 # v1 has options for its snapshot
         """Begin a run of this process, to log to; end it by `complete`, or use it as a context manager."""
@@ -96,26 +100,3 @@ class Experiment:
 
     def __repr__(self) -> str:
         return f"Experiment(name={self.name!r})"
-
-
-def _start(folder: WorkspaceFolder, spec: JobSpec) -> "subprocess.Popen[bytes]":
-    """Start the launcher; what it says itself goes to the run's folder."""
-    log = runs.folder_of(folder, spec.run_id) / "launcher.log"
-    with log.open("wb") as said, _order(folder, spec) as order:
-        return subprocess.Popen(
-            [sys.executable, "-P", str(_LAUNCHER), str(order.fileno())],
-            stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
-            pass_fds=[order.fileno()],
-            start_new_session=True,
-        )
-
-
-@contextlib.contextmanager
-def _order(folder: WorkspaceFolder, spec: JobSpec) -> Iterator[IO[bytes]]:
-    """The job as a file without a name: it may be longer than a pipe holds or a command line may be."""
-    with tempfile.TemporaryFile() as order:
-        order.write(json.dumps({"workspace": str(folder.path), "spec": spec.to_json()}).encode())
-        order.seek(0)
-        yield order

@@ -35,7 +35,7 @@ class OutputFileDatasetConfig:
             raise UserErrorException("partition_format comes with a later version; leave it out")
         datastore, path = _destination(destination)
         self._spec = OutputSpec(name or f"output_{uuid.uuid4().hex[:8]}", datastore, path, mode="mount", source=source)
-        self._producer: dict[str, str] = {}
+        self._producer: dict[str, Any] = {}
 
     @property
     def name(self) -> str:
@@ -84,6 +84,15 @@ class OutputFileDatasetConfig:
     def note_producer(self, run_id: str) -> None:
         """Remember the run that this output was last submitted with."""
         self._producer["run_id"] = run_id
+
+    def note_step(self, step: object) -> None:
+        """Remember the pipeline's step that this output is of."""
+        self._producer["step"] = step
+
+    @property
+    def step(self) -> object:
+        """The pipeline's step that this output is of; None outside of a pipeline."""
+        return self._producer.get("step")
 
     def produced(self) -> "FileDataset":
         """The files that the last run with this output left in the store.

@@ -18,7 +18,9 @@ from runtime.errors import UnknownNameError, UserErrorException
 from runtime.workspace import Identity, WorkspaceFolder
 
 if TYPE_CHECKING:
+    from runtime.api.compute import ComputeTarget
     from runtime.api.datastore import Datastore
+    from runtime.api.environment import Environment
     from runtime.api.experiment import Experiment
     from runtime.api.keyvault import Keyvault
     from runtime.api.model import Model
@@ -174,6 +176,20 @@ class Workspace:
     def datasets(self) -> Mapping[str, Any]:
         """The latest version of every dataset by name; read when asked for."""
         return _Datasets(self)
+
+    @property
+    def compute_targets(self) -> "dict[str, ComputeTarget]":
+        """Every compute target by name; all of them are this machine."""
+        from runtime.api.compute import ComputeTarget
+
+        return {each.name: each for each in ComputeTarget.list(self)}
+
+    @property
+    def environments(self) -> "dict[str, Environment]":
+        """The latest version of every registered environment by name."""
+        from runtime.api.environment import Environment
+
+        return Environment.list(self)
 
     @property
     def experiments(self) -> "dict[str, Experiment]":

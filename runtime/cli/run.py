@@ -4,6 +4,7 @@
 an unknown dataset (68) is not taken for a code of the child's.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -57,9 +58,10 @@ class _RunCommand(click.Command):
     "--grace", "grace_s", type=float, default=30.0, show_default=True, help="Seconds from SIGTERM to SIGKILL."
 )
 @click.option("--experiment", default="job", show_default=True, help="What the run is called; part of its id.")
+@click.option("--v1", "is_v1", is_flag=True, help="Answer `import azureml...` in COMMAND by Moorage.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_obj
-def run(
+def run(  # noqa: PLR0917 # click names them
     invocation: Invocation,
     inputs: Sequence[str],
     outputs: Sequence[str],
@@ -67,6 +69,7 @@ def run(
     dry_run: bool,  # noqa: FBT001 # click's way to pass a flag
     grace_s: float,
     experiment: str,
+    is_v1: bool,  # noqa: FBT001 # as above
     command: Sequence[str],
 ) -> int:
     """Run COMMAND with its inputs mounted and its outputs kept.
@@ -76,11 +79,14 @@ def run(
     """
     from runtime.job import launcher
     from runtime.job.spec import check_experiment
+    from runtime.job.v1 import with_v1
 
     try:
         check_experiment(experiment)
         spec = _spec(inputs, outputs, grace_s, experiment, command, of_failed_jobs=of_failed_jobs)
         workspace = invocation.workspace_for_run()
+        if is_v1:
+            os.environ.update(with_v1(os.environ))  # the child's environment is made of ours
         if dry_run:
             click.echo(launcher.plan(workspace, spec)[0].describe())
             return 0

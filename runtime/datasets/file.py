@@ -67,10 +67,8 @@ class FileDefinition:
 
     def to_json(self) -> str:
         """The document; equal definitions give equal text."""
-        paths = [
-            {"url": path.url} if path.url else {"datastore": path.datastore, "path": path.path} for path in self.paths
-        ]
         # A key that is new stands there only where it says something, so that the text of a definition never changes.
+        paths = [path.to_document() for path in self.paths]
         partition = {} if self.partition_format is None else {"partition_format": self.partition_format}
         taken = [step.to_json() for step in self.steps]
         return json.dumps({"version": _FORMAT, "type": "file", "paths": paths, "steps": taken} | partition)

@@ -65,6 +65,7 @@ def plan(
         environ,
         _secret_names(workspace, spec),
         _why_no_fuse() if any(each.mode == "mount" for each in spec.inputs) else None,
+        workspace.identity(),
     )
     layout = lay_out(spec, facts, around)
     _check_command(layout)
@@ -90,7 +91,12 @@ def _check_command(layout: Layout) -> None:
     """Find out before anything is mounted that the command could never start."""
     if not layout.cwd.is_dir():
         raise JobError(f"{layout.cwd}: no such folder to run the command in", 4)
-    name = layout.argv[0]
+    if layout.starter:
+        _check_program(layout, layout.starter[0])
+    _check_program(layout, layout.argv[0])
+
+
+def _check_program(layout: Layout, name: str) -> None:
     if "/" in name:
         path = layout.cwd / name
         if not path.is_file():
@@ -223,7 +229,7 @@ class _Launch:
         kept = KeptChild.start(self._layout, grace_s, self._core_limit, self._relay.out, self._relay.err)
         self._relay.release_child_ends()
         with kept as child:
-            outcome = watch(child, session, self._bell, grace_s, lambda pid: self._started(child.pid, pid))
+            outcome = watch(child, session, self._bell, self._record.spec, lambda pid: self._started(child.pid, pid))
             if child.failure is not None:
                 number, text = child.failure
                 name = self._layout.argv[0]
@@ -302,7 +308,7 @@ class _Launch:
         ordinary = error is None  # a code of the child's own is its business, and for the record only
         if ordinary and code:
             error = f"the command returned {outcome.child_code}"
-        status = "Completed" if code == 0 else "Canceled" if outcome.stopped is not None else "Failed"
+        status = "Completed" if code == 0 else "Canceled" if outcome.canceled else "Failed"
         self._note(status=status, exit_code=code, error=error, ended=runs.now())
         self._tell()
         if error and not ordinary:

@@ -2,6 +2,7 @@
 
     runs/<run id>/run.json                 the record: written whole at every step, a reader never sees half of one
     runs/<run id>/user_logs/std_log.txt    what the child printed, and the launcher's own lines
+    runs/<run id>/source/                  what the job's source folder held when it was submitted; the child runs there
     runs/<run id>/inputs/                  where inputs are mounted or downloaded while the job runs
     runs/<run id>/metrics/ files/ marks.json    see runtime.tracking: many processes write there
 
@@ -96,7 +97,7 @@ class RunRecord:
 
     def to_document(self) -> dict[str, Any]:
         """What stands in run.json, and what `moorage runs show --json` prints."""
-        return {"version": _VERSION, "id": self.run_id, **asdict(self)}
+        return {"version": _VERSION, "id": self.run_id, **asdict(self), "spec": self.spec.for_record()}
 
 
 def now() -> str:
@@ -116,7 +117,8 @@ def log_path(workspace: WorkspaceFolder, run_id: str) -> Path:
 
 def create(workspace: WorkspaceFolder, spec: JobSpec, *, kind: str = JOB, parent: str | None = None) -> RunRecord:
     """Make the folder and the first record of a run, owned by this process until the launcher takes it."""
-    folder_of(workspace, spec.run_id).mkdir(mode=0o700, parents=True)
+    # The copy of the source folder may lie in it already.
+    folder_of(workspace, spec.run_id).mkdir(mode=0o700, parents=True, exist_ok=True)
     log = log_path(workspace, spec.run_id)
     log.parent.mkdir(mode=0o700, exist_ok=True)
     log.touch(mode=0o600)

@@ -1,0 +1,12 @@
+"""`azureml.core.environment`: v1's module of environments."""
+
+from azureml import _absent
+from azureml._moorage import reexport
+
+_NOT_HERE = {
+    "DockerImageDetails": _absent.SERVICE,
+    "ImageBuildDetails": _absent.SERVICE,
+}
+__getattr__, __dir__ = reexport(
+    __name__, ("CondaDependencies", "DockerSection", "Environment", "PythonSection"), _NOT_HERE
+)

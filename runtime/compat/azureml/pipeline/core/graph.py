@@ -1,0 +1,10 @@
+"""`azureml.pipeline.core.graph`: v1's module of a pipeline's parts."""
+
+from azureml import _absent
+from azureml._moorage import reexport
+
+_NOT_HERE = {
+    "InputPortDef": _absent.CLOUD_STEP,
+    "OutputPortDef": _absent.CLOUD_STEP,
+}
+__getattr__, __dir__ = reexport(__name__, ("InputPortBinding", "OutputPortBinding", "PipelineParameter"), _NOT_HERE)
