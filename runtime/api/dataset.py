@@ -133,13 +133,13 @@ class FileDataset:
         Raises:
             UserErrorException: a different file is there already and `overwrite` is False; nothing was copied.
         """
-        from mountd.download import download
         from mountd.errors import DestinationExistsError
+        from runtime.datastores import reaching
 
         frozen = self.frozen()
         target = Path(target_path or tempfile.mkdtemp(prefix="moorage-")).absolute()
         try:
-            download(frozen.manifest, target, credentials=frozen.credentials, overwrite=overwrite)
+            reaching.download(self._folder or find(), frozen, target, overwrite=overwrite)
         except DestinationExistsError as error:
             raise UserErrorException(f"{error} (overwrite=True)") from None
         return [f"{target}{path}" for path in self.to_path()]

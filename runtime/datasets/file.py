@@ -24,6 +24,7 @@ from runtime import datastores
 from runtime.catalog import DatasetRecord, Made, check_name, open_catalog
 from runtime.catalog.rows import checked_description, checked_tags
 from runtime.datasets.paths import DatasetPath, Place, arrange, locate
+from runtime.datastores import reaching
 from runtime.errors import DatasetValidationError, UserErrorException
 from runtime.workspace import WorkspaceFolder
 from runtime.workspace.files import sync_folder
@@ -100,13 +101,14 @@ def freeze_definition(
     from mountd.freeze import FreezeSource, freeze
 
     granted = _granted(workspace, definition)
-    settled = [_settled(place, credential) for place, credential in granted]
+    settled = [_settled(workspace, path, *each) for path, each in zip(definition.paths, granted, strict=True)]
     sources = [
         FreezeSource(place.base_url, credential, place.pattern, under)
         for place, (_, credential), under in zip(settled, granted, arrange(settled), strict=True)
     ]
     with _draft_of(workspace) as draft:
-        target = _manifest_path(workspace, freeze(sources, draft, progress=progress).digest)
+        digest = reaching.freeze(workspace, sources, draft) or freeze(sources, draft, progress=progress).digest
+        target = _manifest_path(workspace, digest)
         if not target.exists():
             draft.replace(target)
             sync_folder(target.parent)
@@ -213,7 +215,7 @@ def _granted(workspace: WorkspaceFolder, definition: FileDefinition) -> "list[tu
 
     granted = []
     for path in definition.paths:
-        record = datastores.get(workspace, path.datastore) if path.datastore else None
+        record = reaching.get(workspace, path.datastore) if path.datastore else None
         place = locate(path, record.url if record else "")
         credential = what_opens(place.root, record.credential if record else None)
         if warning := sas.check(credential):
@@ -230,18 +232,18 @@ def what_opens(url: str, kept: "Credential | None") -> "Credential | None":
     return from_environment() if kept is None and takes_credentials(url) else kept
 
 
-def _settled(place: Place, credential: "Credential | None") -> Place:
+def _settled(workspace: WorkspaceFolder, path: DatasetPath, place: Place, credential: "Credential | None") -> Place:
     """Ask the store whether a path without a '/' at its end is a file or a folder."""
     if place.has_glob or not place.path or place.path.endswith("/"):
         return place
-    from mountd.stores.registry import local_path, open_lister, parse_source
+    from mountd.stores.registry import local_path, parse_source
 
     source = parse_source(place.base_url)
     if source.kind == "https":  # no listing there, so no folders
         return place
     if source.kind == "file":
         return place.as_folder() if (local_path(source) / place.pattern).is_dir() else place
-    lister = open_lister(place.base_url, credential)
+    lister = reaching.lister(workspace, path.datastore, place.folder, place.base_url, credential)
     name, folder = place.pattern, f"{place.pattern}/"
     for found in lister.list(name):
         if found.key.startswith(folder) or (found.key == name and found.is_directory):

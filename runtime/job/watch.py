@@ -2,10 +2,12 @@
 
 the keeper says something     note it                    the keeper died     end the orphans ourselves: they fell to us
 a signal for the launcher     pass it on                 a worker died       detach its mount, then end the job
+somebody wants the helper     start it                   the helper died     wait until somebody wants it again
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from runtime.job import processes
 from runtime.job.bell import Bell
@@ -41,17 +43,47 @@ class Outcome:
         return self.child_code if self.child_code >= 0 else 128 - self.child_code
 
 
-def watch(child: KeptChild, session: Session, bell: Bell, grace_s: float, started: Callable[[int], None]) -> Outcome:
+class Seat(Protocol):
+    """The helper's place: watched for whoever wants one, then for its end."""
+
+    @property
+    def pid(self) -> int | None:
+        """The helper, while there is one."""
+
+    @property
+    def is_closed(self) -> bool:
+        """True when none will come any more."""
+
+    def fileno(self) -> int:
+        """What to watch."""
+
+    def attend(self) -> str | None:
+        """What is to be done when it is ready; a line if there will be no helper."""
+
+
+def watch(
+    child: KeptChild,
+    session: Session,
+    bell: Bell,
+    grace_s: float,
+    started: Callable[[int], None],
+    seat: Seat | None = None,
+    say: Callable[[str], None] = print,
+) -> Outcome:
     """Wait until every process of the job has ended; `started` hears the child's process id."""
     failure: str | None = None
     passed_on = 0
     told = False
     while not child.closed:
         mounts = session.mounts()
-        ready = bell.wait([child, *mounts.values()])
+        seats = [seat] if seat is not None and not seat.is_closed else []
+        ready = bell.wait([child, *mounts.values(), *seats])
         for number in bell.stops[passed_on:]:
             child.signal(number)
         passed_on = len(bell.stops)
+        for each in seats:
+            if each.fileno() in ready and (line := each.attend()):
+                say(line)
         if child.fileno() in ready:
             child.receive()
             if child.child_pid is not None and not told:
@@ -65,16 +97,16 @@ def watch(child: KeptChild, session: Session, bell: Bell, grace_s: float, starte
     child.end_keeper()
     if not child.done and child.failure is None:
         failure = failure or f"the keeper (process {child.pid}) died, so the job was ended"
-        _end_orphans(session, bell, grace_s)
+        _end_orphans(session, bell, grace_s, {seat.pid} if seat is not None and seat.pid is not None else set())
     return Outcome(child.exit_code, failure, bell.stops[0] if bell.stops else None)
 
 
-def _end_orphans(session: Session, bell: Bell, grace_s: float) -> None:
-    """End what the keeper left: all that is below us, except the supervisors of our own mounts."""
+def _end_orphans(session: Session, bell: Bell, grace_s: float, helper: set[int]) -> None:
+    """End what the keeper left: all that is below us, except the supervisors of our own mounts and the helper."""
     heard = len(bell.stops)
 
     def pause(seconds: float) -> bool:
         bell.wait(timeout_s=seconds)
         return len(bell.stops) > heard
 
-    processes.end_descendants(grace_s, spare={mount.pid for mount in session.mounts().values()}, pause=pause)
+    processes.end_descendants(grace_s, spare={mount.pid for mount in session.mounts().values()} | helper, pause=pause)
