@@ -24,9 +24,10 @@ sealed memfd, the packet's first descriptor, and {"body": true} stands for it. T
     freeze    sources: [[url, pattern, under]…], target {"digest", "files", "size_bytes"}
     status                                              {"pid", "clients", "datasets", "memory", "cache", "reads", "fetch"}
 
-`where` is -1 for the packet's own bytes, else the number of one of its descriptors: a segment of the cache, whose bytes
-were verified just now, or a sealed memfd, at that position. What a client keeps of it is the client's. Any request may be
-answered by {"error": CLASS, "message": LINE} instead, after which the connection goes on; a packet that is none ends it.
+A client takes each answer before it asks again. `where` is -1 for the packet's own bytes, else the number of one of its
+descriptors: a segment of the cache, whose bytes were verified just now, or a sealed memfd, at that position. What a client
+keeps of it is the client's. Any request may be answered by {"error": CLASS, "message": LINE} instead, after which the
+connection goes on; a packet that is none ends it.
 
 Limits: 128 connections, of which each says `hello` within 5 s; 64 reads and 8 MiB in one request (clients split), 64
 datasets, 16 MiB in a body; what all requests hold at once is a share of the memory budget, and a client that takes no
@@ -54,7 +55,7 @@ MOST_READS: Final = 64
 MOST_DATASETS: Final = 64
 READ_BYTES: Final = 8 << 20  # in one request
 INLINE_BYTES: Final = 64 << 10  # more goes by descriptor
-OBJECTS: Final = 1000  # in one answer of a listing
+OBJECTS: Final = 200  # in one answer of a listing
 BODY_BYTES: Final = 16 << 20
 HELLO_S: Final = 5.0
 #: The environment variable with a helper's address.
@@ -203,6 +204,8 @@ def _parsed(block: memoryview, descriptors: list[int]) -> Packet:
     if len(block) < _LENGTH.size:
         raise BadInputError("a packet without a length")
     (length,) = _LENGTH.unpack_from(block)
+    if length > len(block) - _LENGTH.size:
+        raise BadInputError("a packet that is shorter than it says")
     text, data = bytes(block[_LENGTH.size :][:length]), block[_LENGTH.size + length :]
     try:
         told = json.loads(text)

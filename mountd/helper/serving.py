@@ -8,10 +8,12 @@ The lock protects the set of connections; nothing is sent or received under it.
 """
 
 import contextlib
+import fcntl
 import logging
 import os
 import socket
 import struct
+import termios
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -31,6 +33,7 @@ from mountd.helper.places import Places
 _LOG = logging.getLogger("mountd.helper")
 _PEER = struct.Struct("3i")  # struct ucred: pid, uid, gid
 _TIMEOUT = struct.Struct("ll")  # a timeval
+_INT = struct.Struct("i")
 _SEND_S = 5
 _GATE_SHARE = 4  # of the memory budget may be in answers on their way
 _LARGEST = 1 << 62
@@ -149,14 +152,29 @@ class Conversation:
         try:
             if not self._greet():
                 return
-            self._channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEOUT.pack(0, 0))
-            while (packet := helping.receive(self._channel)) is not None:
+            while (packet := self._next_request()) is not None:
                 try:
                     self._answer(packet)
                 finally:
                     packet.close()
         except BadInputError as error:  # no packet: what comes after it is none either
             _refuse(self._channel, error)
+
+    def _next_request(self) -> Packet | None:
+        """Wait for one; a client that has not taken the last answer by then, or asks before it has, is none."""
+        while True:
+            with contextlib.suppress(BlockingIOError):  # nothing for some seconds
+                packet = helping.receive(self._channel)
+                if packet is None or not self._untaken():
+                    return packet
+                packet.close()
+            if self._untaken():
+                raise BadInputError("the answer before was not taken; take each, then ask again")
+
+    def _untaken(self) -> int:
+        """How many bytes of answers, with what they hold, still wait for the client to take them."""
+        (size,) = _INT.unpack(fcntl.ioctl(self._channel, termios.TIOCOUTQ, bytes(_INT.size)))
+        return int(size)
 
     def _greet(self) -> bool:
         packet = helping.receive(self._channel)

@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -38,6 +38,9 @@ def both() -> Iterator[Both]:
 def files(both: Both, tmp_path: Path) -> Iterator[HelperFiles]:
     with both[1].open(local_manifest(tmp_path)) as files:
         yield files
+
+
+Method = Literal["fork", "spawn"]
 
 
 def _check_and_tell(files: HelperFiles, queue: "multiprocessing.Queue[str]") -> None:
@@ -70,11 +73,9 @@ def test_a_file_is_one_for_python(files: HelperFiles) -> None:
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_workers_of_both_kinds_read_beside_their_parent(
-    files: HelperFiles, both: Both, method: Literal["fork", "spawn"]
-) -> None:
+def test_workers_of_both_kinds_read_beside_their_parent(files: HelperFiles, both: Both, method: Method) -> None:
     check(files)  # so that there is a connection, and an open manifest, to inherit
-    context = multiprocessing.get_context(method)
+    context: Any = multiprocessing.get_context(method)  # of a type that only each of the two has
     queue: multiprocessing.Queue[str] = context.Queue()
     workers = [context.Process(target=_check_and_tell, args=(files, queue)) for _ in range(2)]
     for worker in workers:
