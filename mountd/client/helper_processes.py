@@ -89,7 +89,8 @@ class HelperProcess:
             )
         text = sealed("order", order.to_json())
         try:
-            helping.send(ours, {"say": "order", "version": helping.VERSION}, (), [text])
+            with contextlib.suppress(ConnectionError):  # it is dead already: `hear` tells
+                helping.send(ours, {"say": "order", "version": helping.VERSION}, (), [text])
         finally:
             os.close(text)
         return cls(process, ours)

@@ -104,7 +104,10 @@ def open_files(workspace: WorkspaceFolder, frozen: Frozen) -> "HelperFiles":
 
     Raises:
         MountdError: no helper can be started.
+        UserErrorException: this is not Linux.
     """
+    if sys.platform != "linux":
+        raise UserErrorException("reads without a mount need Linux; download the dataset instead")
     helper = helper_of(workspace) or _own_helper(frozen)
     return helper.open(frozen.manifest)
 

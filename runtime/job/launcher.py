@@ -16,7 +16,7 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -165,9 +165,15 @@ def _close_record(workspace: WorkspaceFolder, record: RunRecord, error: JobError
 
 
 @contextlib.contextmanager
-def _seat(workspace: WorkspaceFolder, frozen: Mapping[str, file.FrozenDataset]) -> "Iterator[HelperSeat | None]":
+def _seat(
+    workspace: WorkspaceFolder, frozen: Mapping[str, file.FrozenDataset], say: Callable[[str], None]
+) -> "Iterator[HelperSeat | None]":
     """Where the job's helper sits while the command runs."""
-    seat = reaching.seat(workspace, [each.credentials for each in frozen.values()])
+    seat = None
+    try:
+        seat = reaching.seat(workspace, [each.credentials for each in frozen.values()])
+    except (MountdError, AzureMLException, OSError) as error:  # most commands never want one
+        say(f"no helper for the command's own reads of the workspace: {error}")
     try:
         yield seat
     finally:
@@ -195,7 +201,7 @@ class _Launch:
             self._write(inputs=_input_records(self._layout), outputs=_output_records(self._layout))
             self._tell()
             with open_session(self._layout, frozen, self._bell, self._relay.say) as session:
-                with _seat(self._workspace, frozen) as seat:
+                with _seat(self._workspace, frozen, self._relay.say) as seat:
                     outcome = self._run_child(session, seat)
                 self._finish(outcome)
                 self._write_counters(session.close())
