@@ -1,10 +1,13 @@
 """Reads through a helper: whole, in batches, after a fork and a spawn, and while it is killed."""
 
 import io
+import json
 import multiprocessing
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import threading
 from array import array
 from collections.abc import Iterator
@@ -26,6 +29,30 @@ from tests.support.helping import SIZES, check, frozen, local_manifest, own_help
 from tests.support.waiting import until
 
 Both = tuple[OwnHelper, Helper]
+TREE = """
+import json, os, signal, sys
+from pathlib import Path
+from mountd.client.helper import Helper
+from mountd.client.helper_processes import OwnHelper, order_of
+from mountd.processes import ProcessId
+
+owner = OwnHelper(order_of([]))
+helper = Helper(owner.address, owner.ensure)
+files = helper.open(Path(sys.argv[1]))
+assert len(files.read(files.entry("a"), 0, 9)) == 9
+first = owner.pid
+if os.fork():
+    signal.pause()
+assert len(files.read(files.entry("a"), 0, 9)) == 9
+os.kill(os.getppid(), signal.SIGSTOP)  # so that it is not the one who starts another
+os.kill(first, signal.SIGKILL)
+while ProcessId.of(first).is_alive():
+    pass
+assert len(files.read(files.entry("a"), 0, 9)) == 9
+told = {"first": first, "second": owner.pid, "parent": os.getppid(), "fork": os.getpid(), "address": owner.address}
+print(json.dumps(told), flush=True)
+signal.pause()
+"""
 
 
 @pytest.fixture
@@ -123,27 +150,20 @@ def test_a_killed_helper_is_replaced_under_load(files: HelperFiles, both: Both, 
 
 def test_a_fork_restarts_it_and_it_ends_with_the_last_of_the_tree(tmp_path: Path) -> None:
     manifest = local_manifest(tmp_path, {"a": 5000})
-    ours, theirs = multiprocessing.Pipe()
-    pid = os.fork()
-    if not pid:
-        code = 1
-        try:
-            from mountd.client.helper_processes import order_of
-
-            owner = OwnHelper(order_of([]))
-            files = Helper(owner.address, owner.ensure).open(manifest)
-            assert files.read(files.entry("a"), 0, 9) == content("a", 0, 9)
-            theirs.send((owner.pid, owner.address))
-            theirs.poll(None)  # until it is killed
-            code = 0
-        finally:
-            os._exit(code)
-    assert ours.poll(30)
-    helper, address = ours.recv()
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    until(lambda: not ProcessId.of(helper).is_alive(), what="the end of the helper")
-    assert not Path(address).exists()
+    parent = subprocess.Popen(
+        [sys.executable, "-c", TREE, str(manifest)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with parent:
+        assert parent.stdout is not None
+        told = json.loads(parent.stdout.readline())
+        assert told["second"] != told["first"]  # the fork's own, after it had killed the parent's
+        assert not ProcessId.of(told["first"]).is_alive()
+        os.kill(told["parent"], signal.SIGKILL)
+        parent.wait(20)
+        assert ProcessId.of(told["second"]).is_alive()
+        os.kill(told["fork"], signal.SIGKILL)
+        until(lambda: not ProcessId.of(told["second"]).is_alive(), what="the end of the helper")
+        until(lambda: not Path(told["address"]).exists(), what="the end of its address")
 
 
 def test_it_ends_when_idle_and_comes_back(tmp_path: Path) -> None:
