@@ -16,15 +16,18 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 if __name__ == "__main__":  # run by path with -P: find our own package, after all others
     sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from mountd.errors import MountdError
 from runtime.datasets import file
+from runtime.datastores import reaching
+from runtime.datastores.reaching import ADDRESS
 from runtime.errors import AzureMLException, JobError
 from runtime.job import finish, leftovers, lineage, processes, runs
 from runtime.job.bell import Bell
@@ -37,6 +40,9 @@ from runtime.job.spec import JobSpec
 from runtime.job.watch import Outcome, watch
 from runtime.tracking import files, marks
 from runtime.workspace import WorkspaceFolder
+
+if TYPE_CHECKING:
+    from mountd.client.helper_processes import HelperSeat
 
 NEVER_RAN = 64  # added to the code of DESIGN §12 when the child was not started
 _DEFECT = 125
@@ -121,6 +127,7 @@ def launch(
         raise JobError(
             "a job needs Linux or another POSIX system; `moorage dataset download` works everywhere", NEVER_RAN + 7
         )
+    os.environ.pop(ADDRESS, None)  # of a job that this one is started from: it opens its own workspace only
     core_limit = processes.harden()
     processes.become_subreaper()
     try:
@@ -164,6 +171,23 @@ def _close_record(workspace: WorkspaceFolder, record: RunRecord, error: JobError
     return runs.write(workspace, record, status=status, exit_code=error.exit_code, error=str(error), ended=runs.now())
 
 
+@contextlib.contextmanager
+def _seat(
+    workspace: WorkspaceFolder, frozen: Mapping[str, file.FrozenDataset], say: Callable[[str], None]
+) -> "Iterator[HelperSeat | None]":
+    """Where the job's helper sits while the command runs."""
+    seat = None
+    try:
+        seat = reaching.seat(workspace, [each.credentials for each in frozen.values()])
+    except (MountdError, AzureMLException, OSError) as error:  # most commands never want one
+        say(f"no helper for the command's own reads of the workspace: {error}")
+    try:
+        yield seat
+    finally:
+        if seat is not None:
+            seat.close()
+
+
 class _Launch:
     """One job on its way: what every step needs, and the record, which is written at every step."""
 
@@ -186,7 +210,8 @@ class _Launch:
             self._write(inputs=_input_records(self._layout), outputs=_output_records(self._layout))
             self._tell()
             with open_session(self._layout, frozen, self._bell, self._relay.say) as session:
-                outcome = self._run_child(session)
+                with _seat(self._workspace, frozen, self._relay.say) as seat:
+                    outcome = self._run_child(session, seat)
                 self._finish(outcome)
                 self._write_counters(session.close())
         except BaseException as error:
@@ -221,15 +246,19 @@ class _Launch:
             self._said.add(line)
             self._relay.say(line)
 
-    def _run_child(self, session: Session) -> Outcome:
+    def _run_child(self, session: Session, seat: "HelperSeat | None") -> Outcome:
         self._seen = files.look(self._layout.cwd, runs.folder_of(self._workspace, self._record.run_id))
         for output in self._layout.outputs:
             output.folder.mkdir(parents=True, exist_ok=True)
         grace_s = self._record.spec.grace_s
-        kept = KeptChild.start(self._layout, grace_s, self._core_limit, self._relay.out, self._relay.err)
+        layout = self._layout
+        if seat is not None:
+            layout = replace(layout, environment={**layout.environment, ADDRESS: seat.address})
+        kept = KeptChild.start(layout, grace_s, self._core_limit, self._relay.out, self._relay.err)
         self._relay.release_child_ends()
         with kept as child:
-            outcome = watch(child, session, self._bell, self._record.spec, lambda pid: self._started(child.pid, pid))
+            started = lambda pid: self._started(child.pid, pid)  # noqa: E731
+            outcome = watch(child, session, self._bell, self._record.spec, started, seat, self._relay.say)
             if child.failure is not None:
                 number, text = child.failure
                 name = self._layout.argv[0]

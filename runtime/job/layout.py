@@ -16,6 +16,7 @@ from pathlib import Path
 
 from runtime.consumption import TOKEN as INPUT_TOKEN
 from runtime.consumption import UNSAFE_NAMES, InputSpec, Mode
+from runtime.datastores.reaching import ADDRESS
 from runtime.errors import UserErrorException
 from runtime.job.spec import JobSpec, Ranks
 from runtime.outputs import TOKEN as OUTPUT_TOKEN
@@ -150,7 +151,12 @@ def lay_out(spec: JobSpec, facts: Mapping[str, InputFacts], around: Surroundings
     variables = _variables(spec, inputs, outputs, notes) | _run_variables(spec, around)
     removed = tuple(sorted(name for name in around.secrets if name in around.environ))
     kept = {name: value for name, value in around.environ.items() if name not in around.secrets}
-    for stale in (INPUTS_VARIABLE, OUTPUTS_VARIABLE, LATEST_VARIABLE):  # of a job that this one is started from
+    for stale in (
+        INPUTS_VARIABLE,
+        OUTPUTS_VARIABLE,
+        LATEST_VARIABLE,
+        ADDRESS,
+    ):  # of a job that this one is started from
         kept.pop(stale, None)
     values = {("inputs", each.spec.name): each.value for each in inputs}
     values |= {("outputs", each.spec.name): str(each.folder) for each in outputs}

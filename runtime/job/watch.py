@@ -3,12 +3,14 @@
 the keeper says something     note it                    the keeper died     end the orphans ourselves: they fell to us
 a signal for the launcher     pass it on                 a worker died       detach its mount, then end the job
 the job's time is over        end it as a signal does
+somebody wants the helper     start it                   the helper died     wait until somebody wants it again
 """
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 from runtime.job import processes
 from runtime.job.bell import Bell
@@ -54,7 +56,33 @@ class Outcome:
         return self.child_code if self.child_code >= 0 else 128 - self.child_code
 
 
-def watch(child: KeptChild, session: Session, bell: Bell, spec: JobSpec, started: Callable[[int], None]) -> Outcome:
+class Seat(Protocol):
+    """The helper's place: watched for whoever wants one, then for its end."""
+
+    @property
+    def pid(self) -> int | None:
+        """The helper, while there is one."""
+
+    @property
+    def is_closed(self) -> bool:
+        """True when none will come any more."""
+
+    def fileno(self) -> int:
+        """What to watch."""
+
+    def attend(self) -> str | None:
+        """What is to be done when it is ready; a line if there will be no helper."""
+
+
+def watch(
+    child: KeptChild,
+    session: Session,
+    bell: Bell,
+    spec: JobSpec,
+    started: Callable[[int], None],
+    seat: Seat | None = None,
+    say: Callable[[str], None] = print,
+) -> Outcome:
     """Wait until every process of the job has ended; `started` hears the child's process id."""
     failure: str | None = None
     passed_on = 0
@@ -62,7 +90,8 @@ def watch(child: KeptChild, session: Session, bell: Bell, spec: JobSpec, started
     deadline = math.inf if spec.max_duration_s is None else time.monotonic() + spec.max_duration_s
     while not child.closed:
         mounts = session.mounts()
-        ready = bell.wait([child, *mounts.values()], _left_s(deadline))
+        seats = [seat] if seat is not None and not seat.is_closed else []
+        ready = bell.wait([child, *mounts.values(), *seats], _left_s(deadline))
         for number in bell.stops[passed_on:]:
             child.signal(number)
         passed_on = len(bell.stops)
@@ -72,6 +101,7 @@ def watch(child: KeptChild, session: Session, bell: Bell, spec: JobSpec, started
                 overtime = True
                 failure = f"the job ran longer than max_run_duration_seconds ({spec.max_duration_s:g} s), and was ended"
                 child.signal(_SIGTERM)
+        _attend(seats, ready, say)
         if child.fileno() in ready:
             child.receive()
             if child.child_pid is not None and not told:
@@ -85,9 +115,15 @@ def watch(child: KeptChild, session: Session, bell: Bell, spec: JobSpec, started
     child.end_keeper()
     if not child.done and child.failure is None:
         failure = failure or f"the keeper (process {child.pid}) died, so the job was ended"
-        _end_orphans(session, bell, spec.grace_s)
+        _end_orphans(session, bell, spec.grace_s, seat.pid if seat is not None else None)
     stopped = bell.stops[0] if bell.stops else _SIGTERM if overtime else None
     return Outcome(child.exit_code, failure, stopped, overtime)
+
+
+def _attend(seats: Iterable[Seat], ready: Container[int], say: Callable[[str], None]) -> None:
+    for each in seats:
+        if each.fileno() in ready and (line := each.attend()):
+            say(line)
 
 
 def _left_s(deadline: float) -> float | None:
@@ -95,12 +131,13 @@ def _left_s(deadline: float) -> float | None:
     return None if deadline == math.inf else min(max(0.0, deadline - time.monotonic()), 86_400.0)
 
 
-def _end_orphans(session: Session, bell: Bell, grace_s: float) -> None:
-    """End what the keeper left: all that is below us, except the supervisors of our own mounts."""
+def _end_orphans(session: Session, bell: Bell, grace_s: float, helper: int | None) -> None:
+    """End what the keeper left: all that is below us, except the supervisors of our own mounts and the helper."""
     heard = len(bell.stops)
 
     def pause(seconds: float) -> bool:
         bell.wait(timeout_s=seconds)
         return len(bell.stops) > heard
 
-    processes.end_descendants(grace_s, spare={mount.pid for mount in session.mounts().values()}, pause=pause)
+    spared = {mount.pid for mount in session.mounts().values()} | ({helper} if helper is not None else set())
+    processes.end_descendants(grace_s, spare=spared, pause=pause)
