@@ -123,7 +123,7 @@ def write_records(folder: WorkspaceFolder, plan: "Plan", tags: Mapping[str, str]
     command = ("pipeline", *(step.name for step in plan.steps))
     runs.create(folder, JobSpec(plan.run_id, plan.experiment, command, "/", tags=tags))
     for step in plan.steps:
-        runs.create(folder, step.spec)
+        runs.create(folder, step.spec, parent=plan.run_id)
     named = [{"name": step.name, "run_id": step.spec.run_id} for step in plan.steps]
     (runs.folder_of(folder, plan.run_id) / "steps.json").write_text(json.dumps(named, indent=1) + "\n", "utf-8")
 

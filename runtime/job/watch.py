@@ -7,7 +7,7 @@ the job's time is over        end it as a signal does
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from runtime.job import processes
@@ -63,9 +63,6 @@ def watch(child: KeptChild, session: Session, bell: Bell, spec: JobSpec, started
     while not child.closed:
         mounts = session.mounts()
         ready = bell.wait([child, *mounts.values()], _left_s(deadline))
-        for number in bell.stops[passed_on:]:
-            child.signal(number)
-        passed_on = len(bell.stops)
         if time.monotonic() >= deadline:
             deadline = math.inf
             if failure is None and not passed_on:
@@ -77,6 +74,8 @@ def watch(child: KeptChild, session: Session, bell: Bell, spec: JobSpec, started
             if child.child_pid is not None and not told:
                 told = True
                 started(child.child_pid)
+        if child.child_pid is not None:  # before that the keeper may have no handler yet, and would die of it
+            passed_on += _pass_on(child, bell.stops[passed_on:])
         for name, mount in mounts.items():
             if mount.fileno() in ready:
                 failure = failure or f"input '{name}': its supervisor (process {mount.pid}) died, so the job was ended"
@@ -93,6 +92,12 @@ def watch(child: KeptChild, session: Session, bell: Bell, spec: JobSpec, started
 def _left_s(deadline: float) -> float | None:
     """Seconds until `deadline`, at most a day (what `select` takes has a limit); None if there is none."""
     return None if deadline == math.inf else min(max(0.0, deadline - time.monotonic()), 86_400.0)
+
+
+def _pass_on(child: KeptChild, stops: Sequence[int]) -> int:
+    for number in stops:
+        child.signal(number)
+    return len(stops)
 
 
 def _end_orphans(session: Session, bell: Bell, grace_s: float) -> None:
