@@ -22,8 +22,6 @@ from runtime.job.spec import JobSpec, new_run_id
 from runtime.pipelines.plan import Feed, Plan, Step, order
 from runtime.workspace import WorkspaceFolder
 
-PIPELINE_RUN = "azureml.pipelinerunid"  # the tag of a step's run that names its pipeline's
-
 
 def everything_needed(steps: Iterable[PipelineStep]) -> list[PipelineStep]:
     """`steps`, and all that they wait for, each once, what is waited for first."""
@@ -93,18 +91,18 @@ class Wiring:
         run_ids = [new_run_id(experiment) for _ in self._steps]
         try:
             pairs = zip(self._steps, run_ids, strict=True)
-            steps = tuple(self._step(step, each, experiment, {PIPELINE_RUN: run_id}) for step, each in pairs)
+            steps = tuple(self._step(step, each, experiment) for step, each in pairs)
         except BaseException:
             for each in run_ids:  # the steps before the one that is wrong may have left something there
                 shutil.rmtree(runs.folder_of(self._folder, each), ignore_errors=True)
             raise
         return Plan(run_id, experiment, steps, go_on)
 
-    def _step(self, step: PipelineStep, run_id: str, experiment: str, tags: Mapping[str, str]) -> Step:
+    def _step(self, step: PipelineStep, run_id: str, experiment: str) -> Step:
         try:
             elements = [self._element(step, each) for each in step.elements]
             config = step.config(elements, self._default_source)
-            spec = config.job(self._folder, run_id, experiment, tags)
+            spec = config.job(self._folder, run_id, experiment, {})
             spec = self._with_unmentioned(step, spec)
         except UserErrorException as error:
             raise type(error)(f"step '{step.name}': {error}") from None

@@ -67,8 +67,8 @@ class FileDefinition:
 
     def to_json(self) -> str:
         """The document; equal definitions give equal text."""
-        # A key that is new stands there only where it says something, so that the text of a definition never changes.
         paths = [path.to_document() for path in self.paths]
+        # A key that is new stands there only where it says something, so that the text of a definition never changes.
         partition = {} if self.partition_format is None else {"partition_format": self.partition_format}
         taken = [step.to_json() for step in self.steps]
         return json.dumps({"version": _FORMAT, "type": "file", "paths": paths, "steps": taken} | partition)
@@ -127,15 +127,12 @@ def freeze_definition(
     progress: Progress | None = None,
     whole: Path | None = None,
     done: int = 0,
-    only: Mapping[str, str] | None = None,
 ) -> FrozenDataset:
     """List what lies at the paths now, and keep the manifest; `progress` gets the number of files seen so far.
 
     With `whole`, a manifest of these paths after the first `done` steps, nobody is asked: what is left is picked from it.
-    `only` are the files of an output that its commit lists, with their ETags: no other file counts, and none may lack.
 
     Raises:
-        DataChangedError: a file of `only` is gone or another.
         UnknownNameError: a datastore is not there.
         MountdError: nothing lies at a path, or a store refuses, cannot be reached, or lists what no tree can hold.
     """
@@ -143,7 +140,7 @@ def freeze_definition(
     with _draft_of(workspace) as draft:
         made = draft
         if whole is None:
-            digest = _list(granted, draft, progress, only)
+            digest = _list(granted, draft, progress)
         if whole is not None or definition.steps:
             made = draft.with_name("picked")
             digest = picking.pick(whole or draft, made, definition.steps, done, definition.partition).digest
@@ -161,13 +158,32 @@ def adopt(workspace: WorkspaceFolder, definition: Definition, frozen: FrozenData
     return _frozen(workspace, target, _granted(workspace, definition))
 
 
+def freeze_files(workspace: WorkspaceFolder, definition: FileDefinition, only: Mapping[str, str]) -> FrozenDataset:
+    """As `freeze_definition`, of the files below its one path that an output's commit lists, each with its ETag.
+
+    Raises:
+        DataChangedError: one of them is gone or another.
+    """
+    granted = _granted(workspace, definition)
+    with _draft_of(workspace) as draft:
+        frozen = _frozen(workspace, _kept(workspace, draft, _list(granted, draft, None, only)), granted)
+    if frozen.files != len(only):
+        from mountd.errors import DataChangedError
+
+        where, found = granted[0][0].base_url, frozen.files
+        raise DataChangedError(
+            f"{where}: {len(only)} files were committed, and {found} of them are there; run the job again"
+        )
+    return frozen
+
+
 def _list(
     granted: "list[tuple[Place, Credential | None]]",
     target: Path,
     progress: Progress | None,
-    only: Mapping[str, str] | None,
+    only: Mapping[str, str] | None = None,
 ) -> str:
-    """Freeze all that lies at these places; the digest."""
+    """Freeze all that lies at these places, or `only` these files; the digest."""
     from mountd.freeze import FreezeSource, freeze
 
     settled = [_settled(place, credential) for place, credential in granted]
@@ -175,10 +191,7 @@ def _list(
         FreezeSource(place.base_url, credential, place.pattern, under, only=only)
         for place, (_, credential), under in zip(settled, granted, arrange(settled), strict=True)
     ]
-    summary = freeze(sources, target, progress=progress)
-    if only is not None and summary.files != len(only):
-        raise _lacking(sources[0].url, len(only), summary.files)
-    return summary.digest
+    return freeze(sources, target, progress=progress).digest
 
 
 def _kept(workspace: WorkspaceFolder, draft: Path, digest: str) -> Path:
@@ -188,12 +201,6 @@ def _kept(workspace: WorkspaceFolder, draft: Path, digest: str) -> Path:
         draft.replace(target)
         sync_folder(target.parent)
     return target
-
-
-def _lacking(url: str, wanted: int, found: int) -> Exception:
-    from mountd.errors import DataChangedError
-
-    return DataChangedError(f"{url}: {wanted} files were committed, and {found} of them are there; run the job again")
 
 
 @contextlib.contextmanager
@@ -221,18 +228,15 @@ def register(
     progress: Progress | None = None,
     made: Made | None = None,
     frozen: FrozenDataset | None = None,
-    only: Mapping[str, str] | None = None,
 ) -> DatasetRecord:
     """Freeze `definition` (unless it is `frozen` already) and give it a name, `made` by a run's output or by nobody.
-
-    `only` as in `freeze_definition`.
 
     Errors as `freeze_definition` and `Catalog.register`.
     """
     check_name(name)
     checked_description(description or "")  # now, and not after a listing of an hour
     checked_tags(tags or {})
-    found = _found(workspace, definition, frozen, progress, only)
+    found = _found(workspace, definition, frozen, progress)
     with open_catalog(workspace) as catalog:
         return catalog.register(
             name,
@@ -260,16 +264,12 @@ def save(
 
 
 def _found(
-    workspace: WorkspaceFolder,
-    definition: Definition,
-    frozen: FrozenDataset | None,
-    progress: Progress | None,
-    only: Mapping[str, str] | None = None,
+    workspace: WorkspaceFolder, definition: Definition, frozen: FrozenDataset | None, progress: Progress | None
 ) -> FrozenDataset:
     if frozen is not None:
         return adopt(workspace, definition, frozen)
     files = definition if isinstance(definition, FileDefinition) else FileDefinition(definition.paths)
-    return freeze_definition(workspace, files, progress, only=only)
+    return freeze_definition(workspace, files, progress)
 
 
 def find_record(workspace: WorkspaceFolder, reference: str) -> DatasetRecord:

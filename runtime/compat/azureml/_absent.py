@@ -17,6 +17,7 @@ SERVING = "a model is not served from here; load its file in a server of your ow
 SERVICE = "it talks to the cloud workspace, and here is none"
 PUBLISHING = "there is no service to publish to; run the script that submits the pipeline, by cron for a schedule"
 CLOUD_STEP = "a pipeline runs on this machine; use a PythonScriptStep or a CommandStep"
+PORT = "use PipelineData or OutputFileDatasetConfig"
 OPEN_DATASETS = (
     "fetch the files once and name them by Dataset.File.from_files, or map their URL to a copy with MOORAGE_URL_MAP"
 )

@@ -9,26 +9,33 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 _TREE = Path(__file__).resolve().parents[1]
 _SAID = "MOORAGE_V1_SAID"  # one line for a script and all that it starts
+_HOMES = ("runtime", "runtime.errors")
 _PAGE = "see docs/azureml-v1.md"
 
 Lookup = tuple[Callable[[str], object], Callable[[], list[str]]]
 
 
-def reexport(module: str, names: Iterable[str], absent: Mapping[str, str] | None = None) -> Lookup:
-    """`__getattr__` and `__dir__` of `module`, which has `names`; `absent` has v1's others, each with a reason."""
+def reexport(
+    module: str, names: Iterable[str], absent: Mapping[str, str] | None = None, first: str | None = None
+) -> Lookup:
+    """`__getattr__` and `__dir__` of `module`, which has `names`; `absent` has v1's others, each with a reason.
+
+    `first` is where a name is looked up before `runtime`: v1 gave some names to two classes.
+    """
     known = tuple(names)
     reasons = absent or {}
+    homes = ((first,) if first else ()) + _HOMES
 
     def lookup(name: str) -> object:
         if name == "__all__":
-            return [each for each in known if _is_there(each)]
+            return [each for each in known if _looked_up(homes, each) is not None]
         if name in known:
-            value = _found(module, name)
+            value = _found(module, homes, name)
         elif name in reasons:
             raise ImportError(f"{module}.{name} is not in Moorage: {reasons[name]}", name=module)
         else:
@@ -42,20 +49,21 @@ def reexport(module: str, names: Iterable[str], absent: Mapping[str, str] | None
     return lookup, listed
 
 
-def _is_there(name: str) -> bool:
-    import runtime
-    import runtime.errors
+def _found(module: str, homes: Sequence[str], name: str) -> object:
+    value = _looked_up(homes, name)
+    if value is None:
+        raise ImportError(f"{module}.{name} is not in this version of Moorage; {_PAGE}", name=module)
+    return value
 
-    return name in runtime.__all__ or hasattr(runtime.errors, name)
 
-
-def _found(module: str, name: str) -> object:
-    for home in ("runtime", "runtime.errors"):
+def _looked_up(homes: Sequence[str], name: str) -> object | None:
+    for home in homes:
         try:
-            return getattr(importlib.import_module(home), name)
-        except AttributeError:
+            value: object = getattr(importlib.import_module(home), name)
+        except (AttributeError, ModuleNotFoundError):
             continue
-    raise ImportError(f"{module}.{name} is not in this version of Moorage; {_PAGE}", name=module)
+        return value
+    return None
 
 
 def _submodule(module: str, name: str) -> object:

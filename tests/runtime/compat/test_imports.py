@@ -24,13 +24,19 @@ _OURS = {
     "azureml.core.runconfig": "DEFAULT_CPU_IMAGE DEFAULT_GPU_IMAGE",
     "azureml.core.script_run_config": "ScriptRunConfig",
     "azureml.core.workspace": "Workspace",
-    "azureml.data": "FileDataset OutputFileDatasetConfig",
+    "azureml.data": "FileDataset OutputFileDatasetConfig TabularDataset",
     "azureml.data.constants": "MOUNT_MODE WORKSPACE_BLOB_DATASTORE",
-    "azureml.data.datapath": "DataPath",
+    "azureml.data.abstract_dataset": "AbstractDataset",
+    "azureml.data.abstract_datastore": "AbstractDatastore",
+    "azureml.data.data_reference": "DataReference",
+    "azureml.data.datapath": "DataPath DataPathComputeBinding",
+    "azureml.data.dataset_factory": "FileDatasetFactory TabularDatasetFactory",
     "azureml.data.dataset_consumption_config": "DatasetConsumptionConfig",
-    "azureml.data.dataset_error_handling": "DatasetValidationError",
+    "azureml.data.dataset_error_handling": "DatasetExecutionError DatasetValidationError",
     "azureml.data.file_dataset": "FileDataset",
     "azureml.data.output_dataset_config": "OutputFileDatasetConfig",
+    "azureml.dataprep.fuse.daemon": "MountContext",
+    "azureml.dataprep.fuse.dprepfuse": "MountOptions",
     "azureml.exceptions": (
         "ActivityFailedException ComputeTargetException DatasetTimestampMissingError UserErrorException WebserviceException"
     ),
@@ -52,12 +58,7 @@ _PERHAPS = {
     "azureml.core.runconfig": (
         "CondaDependencies DockerConfiguration MpiConfiguration PyTorchConfiguration RunConfiguration"
     ),
-    "azureml.data": "HDFSOutputDatasetConfig LinkTabularOutputDatasetConfig TabularDataset",
-    "azureml.data.data_reference": "DataReference",
-    "azureml.data.datapath": "DataPathComputeBinding",
-    "azureml.data.dataset_factory": "TabularDatasetFactory",
-    "azureml.dataprep.fuse.daemon": "MountContext",
-    "azureml.dataprep.fuse.dprepfuse": "MountOptions",
+    "azureml.data": "LinkFileOutputDatasetConfig LinkTabularOutputDatasetConfig",
 }
 _NOT_HERE = {
     "azureml._restclient.jasmine_client": "JasmineClient",
@@ -71,6 +72,7 @@ _NOT_HERE = {
     "azureml.core.model": "InferenceConfig",
     "azureml.core.runconfig": "JarLibrary",
     "azureml.core.webservice": "AciWebservice",
+    "azureml.data": "HDFSOutputDatasetConfig",
     "azureml.data.sql_data_reference": "SqlDataReference",
     "azureml.interpret.scoring.scoring_explainer": "LinearScoringExplainer",
     "azureml.opendatasets": "MNIST",

@@ -19,6 +19,7 @@ from runtime import (
     PipelineParameter,
     PipelineRun,
     PythonScriptStep,
+    Run,
     StepRun,
     StepSequence,
     Workspace,
@@ -116,7 +117,11 @@ def test_steps_feed_each_other_whatever_form_their_data_has(
     assert [each.name for each in run.get_steps()] == ["first.py", "second step"]
     (last,) = run.find_step_run("second step")
     assert last.get_status() == "Completed"
-    assert runs.read(workspace.folder, last.id).spec.tags["azureml.pipelinerunid"] == run.id
+    assert last.get_properties()["azureml.pipelinerunid"] == run.id
+    assert [each.id for each in Experiment(workspace, "exp").get_runs()] == [run.id]
+    parent = Run.get(workspace, last.id).parent
+    assert parent is not None
+    assert parent.id == run.id
     assert "second has written" in last.get_stdout_log()
     assert jobs.mounts_below(workspace.folder.path) == []
     check_outputs(workspace, run, last, tmp_path / "fetched")

@@ -8,8 +8,8 @@ DEFAULT_CPU_IMAGE = "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu20.04"
 DEFAULT_GPU_IMAGE = "mcr.microsoft.com/azureml/openmpi4.1.0-cuda11.1-cudnn8-ubuntu20.04"
 
 _NAMES = (
-    *("AmlComputeConfiguration", "CondaDependencies", "Data", "DataLocation", "DataPath", "DataReferenceConfiguration"),
-    *("Dataset", "DockerConfiguration", "EnvironmentDefinition", "MpiConfiguration", "OutputData", "OutputOptions"),
+    *("CondaDependencies", "Data", "DataLocation", "DataPath", "DataReferenceConfiguration"),
+    *("Dataset", "DockerConfiguration", "MpiConfiguration", "OutputData", "OutputOptions"),
     *("PyTorchConfiguration", "RunConfiguration", "TensorflowConfiguration", "Uri"),
 )
 _NOT_HERE = {
@@ -18,4 +18,5 @@ _NOT_HERE = {
     "SparkConfiguration": _absent.SPARK,
     "ParallelTaskConfiguration": _absent.CLOUD_STEP,
 }
-__getattr__, __dir__ = reexport(__name__, _NAMES, _NOT_HERE)
+# `Dataset` and `DataPath` are parts of a configuration here, and not the classes of the same name.
+__getattr__, __dir__ = reexport(__name__, _NAMES, _NOT_HERE, first="runtime.api.run_config_data")

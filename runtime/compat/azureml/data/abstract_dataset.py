@@ -1,5 +1,7 @@
-"""`azureml.data.abstract_dataset`: v1's root of datasets."""
+"""`azureml.data.abstract_dataset`: v1's root of datasets, for `isinstance`."""
 
-from azureml._moorage import reexport
+from runtime import FileDataset, TabularDataset
 
-__getattr__, __dir__ = reexport(__name__, ("AbstractDataset",))
+__all__ = ["AbstractDataset"]
+
+AbstractDataset = FileDataset | TabularDataset

@@ -1,5 +1,5 @@
-"""`azureml.data.abstract_datastore`: v1's root of datastores."""
+"""`azureml.data.abstract_datastore`: v1's root of datastores, of which Moorage has one class."""
 
-from azureml._moorage import reexport
+from runtime import Datastore as AbstractDatastore
 
-__getattr__, __dir__ = reexport(__name__, ("AbstractDatastore",))
+__all__ = ["AbstractDatastore"]

@@ -2,4 +2,6 @@
 
 from azureml._moorage import reexport
 
-__getattr__, __dir__ = reexport(__name__, ("DataType", "FileDatasetFactory", "TabularDatasetFactory"))
+__getattr__, __dir__ = reexport(
+    __name__, ("DataType", "FileDatasetFactory", "TabularDatasetFactory"), first="runtime.api.tabular_factory"
+)

@@ -2,4 +2,4 @@
 
 from azureml._moorage import reexport
 
-__getattr__, __dir__ = reexport(__name__, ("AmlCompute", "AmlComputeProvisioningConfiguration", "AmlComputeStatus"))
+__getattr__, __dir__ = reexport(__name__, ("AmlCompute",))

@@ -4,6 +4,7 @@ from azureml import _absent
 from azureml._moorage import reexport
 
 _NOT_HERE = {
+    "OutputPortBinding": _absent.PORT,
     "Module": _absent.CLOUD_STEP,
     "ModuleVersion": _absent.CLOUD_STEP,
     "PipelineDraft": _absent.PUBLISHING,
@@ -17,7 +18,6 @@ __getattr__, __dir__ = reexport(
     __name__,
     (
         "InputPortBinding",
-        "OutputPortBinding",
         "Pipeline",
         "PipelineData",
         "PipelineParameter",
