@@ -166,9 +166,18 @@ def never_ran(error: BaseException) -> JobError:
 
 
 def _close_record(workspace: WorkspaceFolder, record: RunRecord, error: JobError) -> RunRecord:
-    canceled = error.exit_code > 128
-    status = "Canceled" if canceled else "Failed"
-    return runs.write(workspace, record, status=status, exit_code=error.exit_code, error=str(error), ended=runs.now())
+    told = _told_failure(workspace, record.run_id)
+    canceled = error.exit_code > 128 and told is None
+    status, reason = "Canceled" if canceled else "Failed", told or str(error)
+    return runs.write(workspace, record, status=status, exit_code=error.exit_code, error=reason, ended=runs.now())
+
+
+def _told_failure(workspace: WorkspaceFolder, run_id: str) -> str | None:
+    """What Run.fail was told, in the script or from outside; None if it was not called."""
+    try:
+        return marks.read(runs.folder_of(workspace, run_id), {}).failure
+    except (AzureMLException, OSError):  # marks that somebody damaged end no job
+        return None
 
 
 @contextlib.contextmanager
@@ -271,11 +280,9 @@ class _Launch:
 
     def _as_told(self, outcome: Outcome) -> Outcome:
         """A script that called Run.fail has failed, whatever it returned."""
-        folder = runs.folder_of(self._workspace, self._record.run_id)
-        with contextlib.suppress(AzureMLException, OSError):  # marks that somebody damaged end no job
-            self._told_failure = marks.read(folder, {}).failure
-        if self._told_failure is not None and outcome.failure is None and outcome.child_code is not None:
-            return replace(outcome, child_code=1, stopped=None)  # also if `fail` from outside ended it by a signal
+        self._told_failure = _told_failure(self._workspace, self._record.run_id)
+        if self._told_failure is not None:  # from outside, `fail` has also ended it by a signal
+            return replace(outcome, child_code=outcome.child_code or 1, stopped=None)
         return outcome
 
     def _collect_files(self) -> None:
@@ -329,7 +336,7 @@ class _Launch:
             (runs.folder_of(self._workspace, self._record.run_id) / "inputs").rmdir()
 
     def _close(self, outcome: Outcome) -> int:
-        code, error = outcome.exit_code, outcome.failure or self._told_failure
+        code, error = outcome.exit_code, self._told_failure or outcome.failure
         if outcome.succeeded and (error := finish.incomplete(self._record)):
             code = finish.INCOMPLETE
         elif error is None and outcome.child_code is not None and outcome.child_code < 0:

@@ -8,7 +8,7 @@ somebody wants the helper     start it                   the helper died     wai
 
 import math
 import time
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -92,9 +92,6 @@ def watch(
         mounts = session.mounts()
         seats = [seat] if seat is not None and not seat.is_closed else []
         ready = bell.wait([child, *mounts.values(), *seats], _left_s(deadline))
-        for number in bell.stops[passed_on:]:
-            child.signal(number)
-        passed_on = len(bell.stops)
         if time.monotonic() >= deadline:
             deadline = math.inf
             if failure is None and not passed_on:
@@ -107,6 +104,8 @@ def watch(
             if child.child_pid is not None and not told:
                 told = True
                 started(child.child_pid)
+        if child.child_pid is not None:  # before that the keeper may have no handler yet, and would die of it
+            passed_on += _pass_on(child, bell.stops[passed_on:])
         for name, mount in mounts.items():
             if mount.fileno() in ready:
                 failure = failure or f"input '{name}': its supervisor (process {mount.pid}) died, so the job was ended"
@@ -129,6 +128,12 @@ def _attend(seats: Iterable[Seat], ready: Container[int], say: Callable[[str], N
 def _left_s(deadline: float) -> float | None:
     """Seconds until `deadline`, at most a day (what `select` takes has a limit); None if there is none."""
     return None if deadline == math.inf else min(max(0.0, deadline - time.monotonic()), 86_400.0)
+
+
+def _pass_on(child: KeptChild, stops: Sequence[int]) -> int:
+    for number in stops:
+        child.signal(number)
+    return len(stops)
 
 
 def _end_orphans(session: Session, bell: Bell, grace_s: float, helper: int | None) -> None:

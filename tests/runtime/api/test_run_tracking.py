@@ -25,7 +25,7 @@ if os.fork() == 0:
 os.wait()
 run.log("loss", 2.5, step=1)
 run.log_row("curve", x=1, y=2)
-os.makedirs("outputs/sub", exist_ok=True)
+os.mkdir("outputs/sub")  # outputs itself is there
 open("outputs/model.txt", "w").write("the model")
 open("outputs/sub/more.txt", "w").write("more")
 run.upload_file("outputs/sub/more.txt", "outputs/sub/more.txt")
@@ -183,7 +183,8 @@ def test_fail_from_outside_ends_the_job(experiment: Experiment, tmp_path: Path) 
     run.fail("no hope", "E1")
     assert run.status == "Failed"
     details = run.wait_for_completion(raise_on_error=False)
-    assert (details["status"], run.status) == ("Failed", "Failed")
+    assert (details["status"], run.status) == ("Failed", "Failed"), str(details)
+    assert details["error"]["error"]["message"] == "E1: no hope"
 
 
 def test_an_offline_run_keeps_what_it_logs_and_says_where(
