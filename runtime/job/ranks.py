@@ -71,11 +71,12 @@ def run(command: Sequence[str], ranks: Sequence[dict[str, str]], awaited: int) -
     """Start `command` once for each of `ranks`; return 0 when the first `awaited` of them have, else the first failure."""
     pipes = [(os.pipe(), os.pipe()) for _ in ranks]
     relay = _start_relay([(pipe, number) for pair in pipes for number, pipe in enumerate(pair, 1)])
-    pids = []
+    started = []  # kept: a Popen that is dropped is reaped by the next one, and its end would be missed here
     for each, ((_, out), (_, err)) in zip(ranks, pipes, strict=True):
-        pids.append(subprocess.Popen(command, env={**os.environ, **each}, stdout=out, stderr=err).pid)
+        started.append(subprocess.Popen(command, env={**os.environ, **each}, stdout=out, stderr=err))
         os.close(out)
         os.close(err)
+    pids = [each.pid for each in started]
     missing = set(pids[:awaited])
     for pid, code in _ends():
         if code and pid in pids:

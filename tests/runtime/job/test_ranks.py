@@ -87,6 +87,12 @@ def test_a_rank_that_is_ended_can_still_print() -> None:
         assert process.stdout.read() == "saved\n" * 2
 
 
+def test_ranks_that_end_before_the_last_has_started_are_not_missed() -> None:
+    fails = 'exit "$((RANK == 0 ? 3 : 0))"'
+    command = [sys.executable, "-I", "-S", str(RANKS), "pytorch", "32", "1", "0", "/bin/sh", "-c", fails]
+    assert subprocess.run(command, check=False, timeout=60, stderr=subprocess.DEVNULL).returncode == 3
+
+
 def test_ports_differ_and_are_free() -> None:
     ports = ranks._free_ports(5)
     assert len(set(ports)) == 5
