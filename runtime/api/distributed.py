@@ -16,7 +16,7 @@ from runtime.job.spec import Ranks
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MOST_RANKS = 1024
+MOST_RANKS = 128
 
 
 @dataclass(slots=True)

@@ -222,9 +222,9 @@ class _Launch:
             self._relay.say(line)
 
     def _run_child(self, session: Session) -> Outcome:
+        self._seen = files.look(self._layout.cwd, runs.folder_of(self._workspace, self._record.run_id))
         for output in self._layout.outputs:
             output.folder.mkdir(parents=True, exist_ok=True)
-        self._seen = files.look(self._layout.cwd, runs.folder_of(self._workspace, self._record.run_id))
         grace_s = self._record.spec.grace_s
         kept = KeptChild.start(self._layout, grace_s, self._core_limit, self._relay.out, self._relay.err)
         self._relay.release_child_ends()
@@ -245,8 +245,8 @@ class _Launch:
         folder = runs.folder_of(self._workspace, self._record.run_id)
         with contextlib.suppress(AzureMLException, OSError):  # marks that somebody damaged end no job
             self._told_failure = marks.read(folder, {}).failure
-        if self._told_failure is not None and outcome.child_code == 0:
-            return replace(outcome, child_code=1)
+        if self._told_failure is not None and outcome.failure is None and outcome.child_code is not None:
+            return replace(outcome, child_code=1, stopped=None)  # also if `fail` from outside ended it by a signal
         return outcome
 
     def _collect_files(self) -> None:
@@ -300,17 +300,15 @@ class _Launch:
             (runs.folder_of(self._workspace, self._record.run_id) / "inputs").rmdir()
 
     def _close(self, outcome: Outcome) -> int:
-        code, error = outcome.exit_code, outcome.failure
+        code, error = outcome.exit_code, outcome.failure or self._told_failure
         if outcome.succeeded and (error := finish.incomplete(self._record)):
             code = finish.INCOMPLETE
         elif error is None and outcome.child_code is not None and outcome.child_code < 0:
             error = f"the command was killed by signal {-outcome.child_code}"
         ordinary = error is None  # a code of the child's own is its business, and for the record only
         if ordinary and code:
-            error = self._told_failure or f"the command returned {outcome.child_code}"
-        status = "Completed" if code == 0 else "Failed"
-        if code and outcome.canceled and self._told_failure is None:
-            status = "Canceled"
+            error = f"the command returned {outcome.child_code}"
+        status = "Completed" if code == 0 else "Canceled" if outcome.canceled else "Failed"
         self._note(status=status, exit_code=code, error=error, ended=runs.now())
         self._tell()
         if error and not ordinary:

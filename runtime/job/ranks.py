@@ -7,19 +7,29 @@ It is the child that the keeper starts, by path and with the standard library on
 command needs. The first rank that fails ends the job: its code is returned at once, and the keeper ends the others, as it
 ends everything that a child leaves. A signal reaches every rank from the keeper, and not from here.
 
+What the ranks print goes through a process of its own, line by line: Python writes a line's end apart from the line, and two
+ranks on one file would tear each other's lines. That process ignores signals and ends with the last writer, so a rank that
+is ended can still print.
+
 Invariants: it returns 0 only if every rank did (a parameter server never ends by itself, and is not waited for). All
 ranks of one node or of several run on this machine, so LOCAL_RANK counts through, and each has a GPU of its own.
 """
 
 import json
 import os
+import selectors
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 
 _HERE = "127.0.0.1"
 _NOT_FOUND = 127
+_LONGEST_LINE_BYTES = 1 << 16
+_DRAIN_S = 1.0
+_STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def pytorch(count: int, nodes: int) -> list[dict[str, str]]:
@@ -59,7 +69,13 @@ def _free_ports(count: int) -> list[int]:
 
 def run(command: Sequence[str], ranks: Sequence[dict[str, str]], awaited: int) -> int:
     """Start `command` once for each of `ranks`; return 0 when the first `awaited` of them have, else the first failure."""
-    pids = [subprocess.Popen(command, env={**os.environ, **each}).pid for each in ranks]
+    pipes = [(os.pipe(), os.pipe()) for _ in ranks]
+    relay = _start_relay([(pipe, number) for pair in pipes for number, pipe in enumerate(pair, 1)])
+    pids = []
+    for each, ((_, out), (_, err)) in zip(ranks, pipes, strict=True):
+        pids.append(subprocess.Popen(command, env={**os.environ, **each}, stdout=out, stderr=err).pid)
+        os.close(out)
+        os.close(err)
     missing = set(pids[:awaited])
     for pid, code in _ends():
         if code and pid in pids:
@@ -69,7 +85,62 @@ def run(command: Sequence[str], ranks: Sequence[dict[str, str]], awaited: int) -
         missing.discard(pid)
         if not missing:
             break
+    _wait_for(relay)
     return 0
+
+
+def _start_relay(pipes: "Sequence[tuple[tuple[int, int], int]]") -> int:
+    """Start the process that writes what comes out of each pipe to the descriptor beside it; return its id."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            for number in _STOPS:
+                signal.signal(number, signal.SIG_IGN)
+            for (_, write), _ in pipes:
+                os.close(write)
+            _relay({read: target for (read, _), target in pipes})
+        finally:
+            os._exit(0)  # nothing of the parent's must run twice
+    for (read, _), _ in pipes:
+        os.close(read)
+    return pid
+
+
+def _relay(targets: dict[int, int]) -> None:
+    """Pass on whole lines until the last writer is gone; a progress bar's carriage return ends a line too."""
+    with selectors.DefaultSelector() as selector:
+        held = dict.fromkeys(targets, b"")
+        for read in targets:
+            selector.register(read, selectors.EVENT_READ)
+        while held:
+            for read in [key.fd for key, _ in selector.select()]:
+                block = os.read(read, _LONGEST_LINE_BYTES)
+                text = held[read] + block
+                end = max(text.rfind(b"\n"), text.rfind(b"\r")) + 1
+                if not block or len(text) - end >= _LONGEST_LINE_BYTES:
+                    end = len(text)
+                held[read] = text[end:]
+                _write(targets[read], text[:end])
+                if not block:
+                    selector.unregister(read)
+                    del held[read]
+
+
+def _write(target: int, text: bytes) -> None:
+    while text:
+        text = text[os.write(target, text) :]
+
+
+def _wait_for(relay: int) -> None:
+    """Give the relay a moment to pass on the last lines; who still holds a pipe is the keeper's to end."""
+    end = time.monotonic() + _DRAIN_S
+    while time.monotonic() < end:
+        try:
+            if os.waitpid(relay, os.WNOHANG)[0]:
+                return
+        except ChildProcessError:  # it ended before the last rank did
+            return
+        time.sleep(0.01)  # waitpid has no wait with a deadline
 
 
 def _ends() -> Iterator[tuple[int, int]]:

@@ -183,13 +183,13 @@ def status_of(record: RunRecord) -> str:
 def children_of(workspace: WorkspaceFolder, run_id: str, *, recursive: bool = False) -> list[RunRecord]:
     """The runs whose parent this one is, and theirs if `recursive`; the oldest first."""
     everything = list(read_all(workspace))
-    found, parents = [], {run_id}
-    for record in everything:  # a child is never older than its parent
-        if record.parent in parents:
-            found.append(record)
-            if recursive:
-                parents.add(record.run_id)
-    return found
+    above = {run_id}
+    while recursive:
+        known = len(above)
+        above |= {record.run_id for record in everything if record.parent in above}
+        if len(above) == known:
+            break
+    return [record for record in everything if record.parent in above]
 
 
 def number_of(workspace: WorkspaceFolder, record: RunRecord) -> int:

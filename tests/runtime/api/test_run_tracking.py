@@ -71,7 +71,8 @@ def test_a_job_logs_and_keeps_what_it_left_however_it_ends(
     ), run.get_details_with_logs()["logFiles"]
     assert run.get_metrics() == {"loss": [3.5, 2.5], "curve": {"x": 1, "y": 2}}
     assert run.get_file_names() == ["outputs/model.txt", "outputs/sub/more.txt", "user_logs/std_log.txt"]
-    assert run.get_details_with_logs()["logFiles"] == {"user_logs/std_log.txt": "net:1\n"}
+    told = "moorage: it diverged\n" if ending == "fail" else ""
+    assert run.get_details_with_logs()["logFiles"] == {"user_logs/std_log.txt": f"net:1\n{told}"}
     assert details["runDefinition"]["arguments"] == [ending]
     assert run.get_tags() == {"from": "outside", "k": "1"}
     (child,) = run.get_children()
@@ -146,6 +147,11 @@ def test_children(experiment: Experiment) -> None:
             child.complete()
     assert [child.get_tags() for child in parent.get_children(tags={"fold": 2})] == [{"fold": "2"}]
     assert parent.get_metrics(recursive=True) == {parent.id: {}, made[0].id: {"score": 0}, made[1].id: {"score": 1}}
+    below = made[0].child_run("deep").child_run("deeper")
+    assert [child.id for child in parent.get_children()] == [made[1].id, made[0].id]
+    assert {child.display_name for child in parent.get_children(recursive=True)} >= {"deep", "deeper"}
+    assert below.parent
+    assert below.parent.display_name == "deep"
     assert len(parent.create_children(count=3)) == 3
     with pytest.raises(UserErrorException, match="give either count"):
         parent.create_children()

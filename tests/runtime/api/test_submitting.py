@@ -172,7 +172,7 @@ def test_a_count_of_processes_that_is_none_is_refused(workspace: Workspace, sour
         "train.py",
         distributed_job_config=PyTorchConfiguration(process_count=count),  # type: ignore[arg-type]
     )
-    with pytest.raises(Exception, match=r"PyTorchConfiguration\.process_count is .*; give a number from 1 to 1024"):
+    with pytest.raises(Exception, match=r"PyTorchConfiguration\.process_count is .*; give a number from 1 to 128"):
         submitted(workspace, config)
     assert list(runs.read_all(workspace.folder)) == []
 

@@ -61,6 +61,32 @@ def test_a_tensorflow_job_is_over_with_its_workers() -> None:
     assert told[1]["cluster"] == cluster
 
 
+def test_lines_of_two_ranks_do_not_tear_each_other() -> None:
+    """Two writes a line, as an unbuffered Python makes of a print, and a last line without an end."""
+    code = (
+        "import os; r = os.environ['RANK'].encode()\n"
+        "for _ in range(500): os.write(1, r * 50); os.write(1, b'\\n')\n"
+        "os.write(2, b'bar\\r' + r)"
+    )
+    done = started("pytorch", 2, 1, 0, code)
+    lines = done.stdout.splitlines()
+    assert sorted(lines) == ["0" * 50] * 500 + ["1" * 50] * 500
+    assert sorted(done.stderr) == sorted("bar\r0bar\r1".replace("\r", "\n"))  # text mode reads \r as \n
+
+
+def test_a_rank_that_is_ended_can_still_print() -> None:
+    code = (
+        "import os, signal; signal.signal(signal.SIGTERM, lambda *_: (os.write(1, b'saved\\n'), os._exit(0)));"
+        "os.write(1, b'up\\n'); signal.pause()"
+    )
+    command = [sys.executable, "-I", "-S", str(RANKS), "pytorch", "2", "1", "0", sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert process.stdout
+        assert [process.stdout.readline() for _ in range(2)] == ["up\n"] * 2
+        os.killpg(process.pid, signal.SIGTERM)
+        assert process.stdout.read() == "saved\n" * 2
+
+
 def test_ports_differ_and_are_free() -> None:
     ports = ranks._free_ports(5)
     assert len(set(ports)) == 5
