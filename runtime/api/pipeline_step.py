@@ -68,8 +68,13 @@ class PipelineStep:
         raise NotImplementedError
 
     def _chosen(self) -> dict[str, Any]:
-        given = {"run_config": self.runconfig, "compute_target": self.compute_target}
-        return {name: value for name, value in given.items() if value is not None}
+        """How the job is run: a run configuration keeps what it says, but for a compute target of the step's own."""
+        if self.runconfig is None:
+            return {} if self.compute_target is None else {"compute_target": self.compute_target}
+        chosen = copy.copy(self.runconfig)
+        if self.compute_target is not None:
+            chosen.target = self.compute_target
+        return {"run_config": chosen}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(name={self.name!r})"

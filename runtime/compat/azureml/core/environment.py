@@ -7,6 +7,5 @@ _NOT_HERE = {
     "DockerImageDetails": _absent.SERVICE,
     "ImageBuildDetails": _absent.SERVICE,
 }
-__getattr__, __dir__ = reexport(
-    __name__, ("CondaDependencies", "DockerSection", "Environment", "PythonSection"), _NOT_HERE
-)
+_NAMES = ("CondaDependencies", "ContainerRegistry", "DockerSection", "Environment", "PythonSection", "SparkSection")
+__getattr__, __dir__ = reexport(__name__, _NAMES, _NOT_HERE, first="runtime.api.environment")
