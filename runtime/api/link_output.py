@@ -13,6 +13,8 @@ from runtime.errors import UserErrorException
 from runtime.outputs import LINK_FILE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from runtime.workspace import WorkspaceFolder
 
 
@@ -38,11 +40,11 @@ class OutputFolder(str):
     """The folder of an output, in a job: a path, and for an output that is a link also the place to put it."""
 
     __slots__ = ("_workspace",)
-    _workspace: "WorkspaceFolder | None"
+    _workspace: "Callable[[], WorkspaceFolder]"
 
     @classmethod
-    def of(cls, path: str, workspace: "WorkspaceFolder | None") -> "OutputFolder":
-        """The folder `path` of a job in `workspace`."""
+    def of(cls, path: str, workspace: "Callable[[], WorkspaceFolder]") -> "OutputFolder":
+        """The folder `path` of a job in the `workspace`, which is asked for when something is linked."""
         folder = cls(path)
         folder._workspace = workspace
         return folder
@@ -53,9 +55,9 @@ class OutputFolder(str):
         Raises:
             UserErrorException: it is none.
         """
-        if not isinstance(dataset, Saved) or self._workspace is None:
-            raise UserErrorException(f"link({type(dataset).__name__}): give a dataset, in a job")
+        if not isinstance(dataset, Saved):
+            raise UserErrorException(f"link({type(dataset).__name__}): give a dataset")
         target = Path(self) / LINK_FILE
         draft = target.with_suffix(".new")
-        draft.write_text(dataset.saved_in(self._workspace).id, "utf-8")
+        draft.write_text(dataset.saved_in(self._workspace()).id, "utf-8")
         draft.replace(target)

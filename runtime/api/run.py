@@ -81,9 +81,8 @@ class Run:
         listed = self._environ.get(OUTPUTS_VARIABLE, "")
         from runtime.api.link_output import OutputFolder
 
-        folder = getattr(self.experiment.workspace, "folder", None)
         paths = {name: self._environ[f"AZURE_ML_OUTPUT_{name}"] for name in listed.split(";") if name}
-        return {name: OutputFolder.of(path, folder) for name, path in paths.items()}
+        return {name: OutputFolder.of(path, lambda: self.experiment.workspace.folder) for name, path in paths.items()}
 
     def _input(self, name: str, mode: str) -> Any:
         value = self._environ[f"AZURE_ML_INPUT_{name}"]

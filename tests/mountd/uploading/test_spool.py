@@ -322,8 +322,9 @@ def test_after_a_sudden_end_what_was_closed_is_sent_and_what_was_open_is_named(t
         _, handle = tree.create(ROOT, b"flushed", 0o644)
         tree.write(handle, 0, b"whole too")
         tree.flush(handle)
-        _, handle = tree.create(ROOT, b"torn", 0o644)
-        tree.write(handle, 0, b"hal")
+        torn, handle = tree.create(ROOT, b"torn", 0o644)
+        tree.write(handle, 0, b"half")
+        tree.truncate(torn.inode, 3)
         os.kill(os.getpid(), 9)
     os.waitpid(process, 0)
     with outputs.spool(tmp_path / "spool", url, settle_s=LONG_S) as tree:
