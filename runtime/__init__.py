@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from runtime.api.experiment import Experiment
     from runtime.api.file_dataset import FileDataset
     from runtime.api.keyvault import Keyvault
+    from runtime.api.link_output import LinkFileOutputDatasetConfig
     from runtime.api.model import Model
     from runtime.api.mount_context import MountContext
     from runtime.api.mount_options import MountOptions
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from runtime.api.run_configuration import DockerConfiguration, RunConfiguration
     from runtime.api.script_run_config import ScriptRunConfig
     from runtime.api.tabular_dataset import TabularDataset
+    from runtime.api.tabular_output import OutputTabularDatasetConfig
     from runtime.api.widgets import RunDetails
     from runtime.api.workspace import Workspace
     from runtime.errors import ComputeTargetException, RunConfigurationException, UserErrorException
@@ -67,11 +69,13 @@ __all__ = [
     "FileDatasetFactory",
     "InputPortBinding",
     "Keyvault",
+    "LinkFileOutputDatasetConfig",
     "Model",
     "MountContext",
     "MountOptions",
     "MpiConfiguration",
     "OutputFileDatasetConfig",
+    "OutputTabularDatasetConfig",
     "Pipeline",
     "PipelineData",
     "PipelineOutputFileDataset",
@@ -119,11 +123,13 @@ _HOMES = {
     "FileDatasetFactory": "runtime.api.dataset",
     "InputPortBinding": "runtime.api.pipeline_data",
     "Keyvault": "runtime.api.keyvault",
+    "LinkFileOutputDatasetConfig": "runtime.api.link_output",
     "Model": "runtime.api.model",
     "MountContext": "runtime.api.mount_context",
     "MountOptions": "runtime.api.mount_options",
     "MpiConfiguration": "runtime.api.distributed",
     "OutputFileDatasetConfig": "runtime.api.output",
+    "OutputTabularDatasetConfig": "runtime.api.tabular_output",
     "Pipeline": "runtime.api.pipeline",
     "PipelineData": "runtime.api.pipeline_data",
     "PipelineOutputFileDataset": "runtime.api.pipeline_data",

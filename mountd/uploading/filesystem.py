@@ -162,8 +162,7 @@ class FileSystem:
         try:
             return self._handles[number].file.truncate(size)
         finally:
-            self.flush(number)
-            self.release(number)
+            self.release(number)  # and whole with that, unless somebody else is writing to it
 
     @_told
     def set_attributes(self, inode: int, *, mode: int | None = None, mtime_ns: int | None = None) -> Attributes:
