@@ -11,7 +11,7 @@ matches nothing is an error, because an empty dataset is always a mistake.
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Final
@@ -21,7 +21,7 @@ from mountd.dataset.staging import CAN_BE_KEPT, Staging
 from mountd.dataset.writing import disk_faults, finish, in_pieces
 from mountd.errors import AccessDeniedError, BadInputError, NotFoundError, StoreUnreachableError
 from mountd.stores import registry
-from mountd.stores.base import Lister, ObjectInfo, Part, PartLister
+from mountd.stores.base import Lister, ObjectInfo, Part, PartLister, changed
 from mountd.stores.credentials import Credential
 from mountd.stores.parts import gather
 
@@ -35,13 +35,14 @@ class FreezeSource:
     """One place that files come from.
 
     `url` is a base URL (it ends in `/`), `pattern` picks keys below it, and `under` is the folder of the tree where they
-    appear ('' is the root).
+    appear ('' is the root). With `only`, a file must be listed there, with its ETag.
     """
 
     url: str
     credential: Credential | None = None
     pattern: str = EVERYTHING
     under: str = ""
+    only: Mapping[str, str] | None = None
 
 
 def freeze(
@@ -166,9 +167,13 @@ class _Place:
     def _picks(self, key: str) -> bool:
         if key.startswith(_CONTROL) or key == _CONTROL[:-1]:
             return False
+        if self.source.only is not None and key not in self.source.only:
+            return False
         return self.expression is None or self.expression.fullmatch(key) is not None
 
     def _frozen(self, info: ObjectInfo) -> FrozenFile:
+        if self.source.only is not None and self.source.only[info.key] != info.etag:
+            raise changed(self.source.url + info.key, self.source.only[info.key], info.etag)
         under = self.source.under.strip("/")
         path, key = (f"{under}/{info.key}", info.key) if under else (info.key, None)
         return FrozenFile(path, info.size, info.etag, info.mtime_ns, info.is_directory, info.md5, self.url_number, key)

@@ -1,15 +1,12 @@
 """How files leave a job: staged in a folder, stored under a prefix of a datastore, then registered as a dataset.
 
-    upload_output     the files, each verified by the uploader; last the commit marker, which says that the prefix is whole
-    register_output   the prefix as a new version of a dataset
+    upload_output     the files by way of a journal (`mountd.uploading.delivery`), last the commit that lists them
+    register_output   what the commit lists as a new version of a dataset; what others left at the same place is no part
 
-The marker lies beside the output, at the store's root: `.moorage/outputs/<hash of prefix>/commit.json`, so that it is
-never one of the output's files. It is taken away before a prefix is written to again. What a second attempt finds in the
-store with the very same bytes is kept; anything else that is there is an error before the first byte.
+The journal lies in the spool beside the staged folder and outlives every process, so each of the two may be cut short at
+any point and done again: every file is stored once, and there is one version.
 """
 
-import hashlib
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -26,21 +23,24 @@ from runtime.errors import AlreadyRegisteredError, UserErrorException
 from runtime.workspace import WorkspaceFolder
 
 if TYPE_CHECKING:
-    from mountd.stores.base import ObjectInfo, RangeReader
+    from mountd.uploading.committing import Committed
+    from mountd.uploading.destination import Step
 
 Mode = Literal["upload", "mount"]
 TOKEN = "DatasetOutputConfig"  # noqa: S105 # v1's word for a placeholder; no secret
 DEFAULT_DATASTORE = "workspaceblobstore"
 DEFAULT_PATH = "dataset/{run-id}/{output-name}"
 _CONTROL_FOLDER = ".moorage"
-_COMPARE_BYTES = 8 << 20
 _PLACEHOLDERS = ("{run-id}", "{output-name}")
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
 
 
 @dataclass(frozen=True, slots=True)
 class OutputSpec:
-    """One output of a job, as asked for. `path` may hold {run-id} and {output-name}; `source` None stages in the spool."""
+    """One output of a job, as asked for. `path` may hold {run-id} and {output-name}; `source` None stages in the spool.
+
+    `of_failed_jobs`: also stored, and registered, when the command failed, as the old SDK did.
+    """
 
     name: str
     datastore: str = DEFAULT_DATASTORE
@@ -52,6 +52,7 @@ class OutputSpec:
     tags: Mapping[str, str] = field(default_factory=dict)
     source: str | None = None
     source_globs: tuple[str, ...] = ()
+    of_failed_jobs: bool = False
 
     def __post_init__(self) -> None:
         check_name(self.name, "output")
@@ -75,14 +76,6 @@ class OutputSpec:
         """Where the files of this output go in its datastore: `a/b/`, or '' for all of it."""
         path = self.path.replace("{run-id}", run_id).replace("{output-name}", self.name)
         return "".join(f"{part}/" for part in path.split("/") if part)
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """What an upload left in the store."""
-
-    files: int
-    size_bytes: int
 
 
 def parse_output(text: str) -> OutputSpec:
@@ -147,66 +140,42 @@ def _glob_pattern(glob: str) -> re.Pattern[str]:
 
 
 def upload_output(
-    workspace: WorkspaceFolder, spec: OutputSpec, run_id: str, folder: Path, *, again: bool = False
-) -> Stored:
-    """Store what is in `folder`, whole or with an error; `again` is a second attempt, which keeps what is stored already.
+    workspace: WorkspaceFolder, spec: OutputSpec, run_id: str, folder: Path, step: "Step | None" = None
+) -> "Committed":
+    """Store what is in `folder`, whole or with an error; a later attempt goes on where this one was cut short.
 
     Raises:
         MountdError: an object is in the way, a file cannot be stored, or the store refused or lost something.
+        OSError: the disk of the spool refuses.
     """
-    from mountd.stores import registry
-    from mountd.uploading.uploader import upload
+    from mountd.uploading.delivery import deliver
+    from mountd.uploading.destination import Destination, no_step
     from runtime import datastores
     from runtime.datasets.file import what_opens
 
+    record = datastores.get(workspace, spec.datastore)
+    credential = what_opens(record.url, record.credential)
+    destination = Destination.open(record.url, spec.prefix(run_id), credential, step=step or no_step)
+    journal = journal_folder(workspace, run_id, spec.name)
+    return deliver(_files_of(spec, folder), destination, journal, run_id, overwrite=spec.overwrite)
+
+
+def journal_folder(workspace: WorkspaceFolder, run_id: str, name: str) -> Path:
+    """Where the journal of an output is; no output is called so."""
+    return workspace.spool_path / run_id / f".{name}.journal"
+
+
+def _files_of(spec: OutputSpec, folder: Path) -> Iterator[tuple[Path, str]]:
     if not folder.is_dir() or (spec.source is None and folder.is_symlink()):
         raise BadInputError(f"{folder}: the command removed its folder, or put something else there; write into it")
-    record = datastores.get(workspace, spec.datastore)
-    prefix = spec.prefix(run_id)
-    credential = what_opens(record.url, record.credential)
-    writer = registry.open_writer(record.url, credential)
-    lister = registry.open_lister(record.url, credential)
-    marker = marker_key(prefix)
-    files = list(staged_files(folder, spec.source_globs))
-    pending = files
-    if again and not spec.overwrite:
-        reader = registry.open_reader(record.url, credential)
-        stored = {info.key: info for info in lister.list(prefix)}
-        pending = [(path, name) for path, name in files if not _is_there(path, stored.get(prefix + name), reader)]
-    if spec.overwrite or again:
-        writer.delete(marker)
-    if pending:
-        upload(pending, writer, lister, prefix=prefix, overwrite=spec.overwrite)
-    result = Stored(len(files), sum(path.stat().st_size for path, _ in files))
-    note = {"version": 1, "run_id": run_id, "prefix": prefix, "files": result.files, "bytes": result.size_bytes}
-    writer.write(marker, json.dumps(note).encode(), overwrite=True)
-    return result
+    yield from staged_files(folder, spec.source_globs)
 
 
-def marker_key(prefix: str) -> str:
-    """The key of the commit marker of an output at `prefix`, from the root of its datastore."""
-    return f"{_CONTROL_FOLDER}/outputs/{hashlib.sha256(prefix.encode()).hexdigest()[:32]}/commit.json"
-
-
-def _is_there(path: Path, stored: "ObjectInfo | None", reader: "RangeReader") -> bool:
-    """True if the store has exactly the bytes of `path`: by the store's own MD5, else by reading them."""
-    if stored is None or stored.size != path.stat().st_size:
-        return False
-    digest = hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as file:
-        for offset in range(0, stored.size, _COMPARE_BYTES):
-            block = file.read(_COMPARE_BYTES)
-            digest.update(block)
-            if stored.md5 is None and reader.read(stored.key, offset, len(block), stored.etag) != block:
-                return False
-    return stored.md5 is None or stored.md5 == digest.digest()
-
-
-def register_output(workspace: WorkspaceFolder, spec: OutputSpec, run_id: str) -> str:
-    """Register what is stored at the output's place as a new version of `spec.register_as`; return NAME@VERSION.
+def register_output(workspace: WorkspaceFolder, spec: OutputSpec, run_id: str, committed: "Committed") -> str:
+    """Register what the commit lists as a new version of `spec.register_as`; return NAME@VERSION.
 
     Raises:
-        NotFoundError: the output holds no file.
+        DataChangedError: a file is not there any more as it was committed.
         MountdError, UserErrorException: as freezing and registering raise them.
     """
     from runtime.datasets import file
@@ -224,6 +193,7 @@ def register_output(workspace: WorkspaceFolder, spec: OutputSpec, run_id: str) -
             tags=spec.tags,
             create_new_version=True,
             made=Made(run_id, spec.name),
+            only=committed.etags,
         )
     except AlreadyRegisteredError as same:  # an attempt before this one came as far as the catalog
         return f"{same.name}@{same.version}"

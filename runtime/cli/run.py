@@ -7,6 +7,7 @@ an unknown dataset (68) is not taken for a code of the child's.
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,12 @@ class _RunCommand(click.Command):
     multiple=True,
     help="A folder that is uploaded when the job has succeeded; PATH may hold {run-id} and {output-name}.",
 )
+@click.option(
+    "--outputs-of-failed-jobs",
+    "of_failed_jobs",
+    is_flag=True,
+    help="Store and register the outputs even if COMMAND fails, as the old SDK did.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the job's folders, command and variables, and start nothing.")
 @click.option(
     "--grace", "grace_s", type=float, default=30.0, show_default=True, help="Seconds from SIGTERM to SIGKILL."
@@ -59,6 +66,7 @@ def run(
     invocation: Invocation,
     inputs: Sequence[str],
     outputs: Sequence[str],
+    of_failed_jobs: bool,  # noqa: FBT001 # click's way to pass a flag
     dry_run: bool,  # noqa: FBT001 # click's way to pass a flag
     grace_s: float,
     experiment: str,
@@ -74,7 +82,7 @@ def run(
 
     try:
         check_experiment(experiment)
-        spec = _spec(inputs, outputs, grace_s, experiment, command)
+        spec = _spec(inputs, outputs, grace_s, experiment, command, of_failed_jobs=of_failed_jobs)
         workspace = invocation.workspace_for_run()
         if dry_run:
             click.echo(launcher.plan(workspace, spec)[0].describe())
@@ -87,7 +95,13 @@ def run(
 
 
 def _spec(
-    inputs: Sequence[str], outputs: Sequence[str], grace_s: float, experiment: str, command: Sequence[str]
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    grace_s: float,
+    experiment: str,
+    command: Sequence[str],
+    *,
+    of_failed_jobs: bool,
 ) -> "JobSpec":
     from runtime.consumption import parse_input
     from runtime.job.spec import JobSpec, new_run_id
@@ -99,7 +113,7 @@ def _spec(
         tuple(command),
         str(Path.cwd()),
         tuple(map(parse_input, inputs)),
-        tuple(map(parse_output, outputs)),
+        tuple(replace(parse_output(each), of_failed_jobs=of_failed_jobs) for each in outputs),
         grace_s,
     )
 

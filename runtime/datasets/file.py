@@ -89,11 +89,17 @@ class FrozenDataset:
 
 
 def freeze_definition(
-    workspace: WorkspaceFolder, definition: FileDefinition, progress: Progress | None = None
+    workspace: WorkspaceFolder,
+    definition: FileDefinition,
+    progress: Progress | None = None,
+    only: Mapping[str, str] | None = None,
 ) -> FrozenDataset:
     """List what lies at the paths now, and keep the manifest; `progress` gets the number of files seen so far.
 
+    `only` are the files of an output that its commit lists, with their ETags: no other file counts, and none may lack.
+
     Raises:
+        DataChangedError: a file of `only` is gone or another.
         UnknownNameError: a datastore is not there.
         MountdError: nothing lies at a path, or a store refuses, cannot be reached, or lists what no tree can hold.
     """
@@ -102,15 +108,24 @@ def freeze_definition(
     granted = _granted(workspace, definition)
     settled = [_settled(place, credential) for place, credential in granted]
     sources = [
-        FreezeSource(place.base_url, credential, place.pattern, under)
+        FreezeSource(place.base_url, credential, place.pattern, under, only)
         for place, (_, credential), under in zip(settled, granted, arrange(settled), strict=True)
     ]
     with _draft_of(workspace) as draft:
-        target = _manifest_path(workspace, freeze(sources, draft, progress=progress).digest)
+        summary = freeze(sources, draft, progress=progress)
+        if only is not None and summary.files != len(only):
+            raise _lacking(sources[0].url, len(only), summary.files)
+        target = _manifest_path(workspace, summary.digest)
         if not target.exists():
             draft.replace(target)
             sync_folder(target.parent)
     return _frozen(workspace, target, granted)
+
+
+def _lacking(url: str, wanted: int, found: int) -> Exception:
+    from mountd.errors import DataChangedError
+
+    return DataChangedError(f"{url}: {wanted} files were committed, and {found} of them are there; run the job again")
 
 
 @contextlib.contextmanager
@@ -137,15 +152,16 @@ def register(
     create_new_version: bool = False,
     progress: Progress | None = None,
     made: Made | None = None,
+    only: Mapping[str, str] | None = None,
 ) -> DatasetRecord:
-    """Freeze `definition` and give it a name, `made` by a run's output or by nobody.
+    """Freeze `definition` and give it a name, `made` by a run's output (with `only` its files) or by nobody.
 
     Errors as `freeze_definition` and `Catalog.register`.
     """
     check_name(name)
     checked_description(description or "")  # now, and not after a listing of an hour
     checked_tags(tags or {})
-    frozen = freeze_definition(workspace, definition, progress)
+    frozen = freeze_definition(workspace, definition, progress, only)
     with open_catalog(workspace) as catalog:
         return catalog.register(
             name,

@@ -232,8 +232,11 @@ class _Launch:
 
     def _finish(self, outcome: Outcome) -> None:
         if not outcome.succeeded:
-            finish.keep_outputs(self._workspace, self._record, self._relay.say)
-            return
+            ended_itself = outcome.stopped is None and outcome.failure is None and outcome.child_code is not None
+            storing = ended_itself and any(each.of_failed_jobs for each in self._record.spec.outputs)
+            finish.keep_outputs(self._workspace, self._record, self._relay.say, storing=storing)
+            if not storing:
+                return
         self._note(status="Finalizing")
         self._store_outputs()
 

@@ -1,13 +1,18 @@
+import hashlib
 import json
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from mountd.errors import BadInputError, DestinationExistsError
+from mountd.errors import BadInputError, DataChangedError, DestinationExistsError, StoreUnreachableError
+from mountd.stores.local import LocalStore
 from runtime import datastores, outputs
+from runtime.datasets import file
 from runtime.errors import UserErrorException
-from runtime.outputs import OutputSpec, Stored
+from runtime.outputs import OutputSpec
 from runtime.workspace import WorkspaceFolder, init
 from tests.support.content import content, make_tree
 from tests.support.fileshare_server import FileShares
@@ -80,8 +85,8 @@ def test_an_output_is_stored_with_the_environment_s_credential_where_its_datasto
         datastores.add(workspace, datastores.DatastoreRecord("share", server.url("share")))
         monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", server.connection_string)
         spec = OutputSpec("o", "share", "x")
-        for again in (False, True):
-            assert outputs.upload_output(workspace, spec, "run", folder, again=again).files == 3
+        for _ in range(2):
+            assert outputs.upload_output(workspace, spec, "run", folder).files == 3
         assert sorted(name for name in server.files("share") if name.startswith("x/")) == sorted(
             f"x/{name}" for name in SIZES
         )
@@ -89,13 +94,22 @@ def test_an_output_is_stored_with_the_environment_s_credential_where_its_datasto
 
 def test_the_marker_is_written_last_and_lies_beside_the_output(workspace: WorkspaceFolder, folder: Path) -> None:
     spec = OutputSpec("o", path="x/{run-id}")
-    assert outputs.upload_output(workspace, spec, "run_1", folder) == Stored(3, 5010)
+    stored_now = outputs.upload_output(workspace, spec, "run_1", folder)
+    assert (stored_now.files, stored_now.size_bytes) == (3, 5010)
     stored = workspace.blobstore_path
     assert (stored / "x/run_1/deep/er/b.bin").read_bytes() == content("deep/er/b.bin", 0, 5000)
     (marker,) = (stored / ".moorage/outputs").rglob("*.json")
-    assert marker == stored / outputs.marker_key("x/run_1/")
+    assert marker.parent.name == hashlib.sha256(b"x/run_1/").hexdigest()[:32]
+    assert marker.name == "commit.json"
     told = json.loads(marker.read_text())
-    assert told == {"version": 1, "run_id": "run_1", "prefix": "x/run_1/", "files": 3, "bytes": 5010}
+    listed = told.pop("list")
+    assert told == {"version": 2, "run_id": "run_1", "prefix": "x/run_1/", "files": 3, "bytes": 5010}
+    assert {each["path"]: (each["size"], each["etag"]) for each in listed} == {
+        name: (size, stored_now.etags[name]) for name, size in SIZES.items()
+    }
+    assert {each["path"]: each["md5"] for each in listed} == {
+        name: hashlib.md5(content(name, 0, size), usedforsecurity=False).hexdigest() for name, size in SIZES.items()
+    }
 
 
 def test_what_is_there_is_not_overwritten_unless_asked(workspace: WorkspaceFolder, folder: Path) -> None:
@@ -124,38 +138,69 @@ def test_a_staged_folder_that_the_command_replaced_is_not_stored(
         assert outputs.upload_output(workspace, named, "r", staged).files == len(SIZES)
 
 
-def test_no_marker_stands_while_a_prefix_is_written_again(
+def test_no_commit_stands_while_a_place_is_written_again(
     workspace: WorkspaceFolder, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = OutputSpec("o", path="x", overwrite=True)
     outputs.upload_output(workspace, spec, "r", folder)
-    marker = workspace.blobstore_path / outputs.marker_key("x/")
-    assert marker.is_file()
+    (commit,) = (workspace.blobstore_path / ".moorage/outputs").rglob("commit.json")
 
     def fails(*_: object, **__: object) -> None:
-        assert not marker.exists()
-        raise OSError("cut short")
+        assert not commit.exists()
+        raise StoreUnreachableError("cut short")
 
-    monkeypatch.setattr("mountd.uploading.uploader.upload", fails)
-    with pytest.raises(OSError, match="cut short"):
-        outputs.upload_output(workspace, spec, "r", folder)
-    assert not marker.exists()
+    with monkeypatch.context() as patch:
+        patch.setattr("mountd.stores.local.LocalStore.write", _but_for_controls(fails))
+        with pytest.raises(StoreUnreachableError, match="cut short"):
+            outputs.upload_output(workspace, spec, "s", folder)
+    assert not commit.exists()
+    outputs.upload_output(workspace, spec, "s", folder)
+    assert commit.exists()
 
 
-@pytest.mark.parametrize(("there", "refused"), [(content("a.txt", 0, 10), False), (b"0123456789", True), (b"", True)])
-def test_a_second_attempt_keeps_only_the_very_same_bytes(
-    workspace: WorkspaceFolder, folder: Path, there: bytes, *, refused: bool
+def _but_for_controls(instead: Callable[..., object]) -> Callable[..., object]:
+    write = LocalStore.write
+
+    def chosen(store: LocalStore, key: str, source: Path | bytes, *, overwrite: bool = False) -> object:
+        return (write if key.startswith(".moorage/") else instead)(store, key, source, overwrite=overwrite)
+
+    return chosen
+
+
+def test_what_others_left_under_our_names_is_refused_even_with_our_bytes(
+    workspace: WorkspaceFolder, folder: Path
 ) -> None:
-    target = workspace.blobstore_path / "x" / "a.txt"
-    target.parent.mkdir()
-    target.write_bytes(there)
+    make_tree(workspace.blobstore_path / "x", {"a.txt": 10})
+    with pytest.raises(DestinationExistsError, match="exists"):
+        outputs.upload_output(workspace, OutputSpec("o", path="x"), "r", folder)
+    assert [path.name for path in (workspace.blobstore_path / "x").rglob("*")] == ["a.txt"]
+
+
+def test_what_is_committed_is_not_looked_at_again(workspace: WorkspaceFolder, folder: Path) -> None:
     spec = OutputSpec("o", path="x")
-    if refused:
-        with pytest.raises(DestinationExistsError):
-            outputs.upload_output(workspace, spec, "r", folder, again=True)
-        assert target.read_bytes() == there
-    else:
-        assert outputs.upload_output(workspace, spec, "r", folder, again=True) == Stored(3, 5010)
+    first = outputs.upload_output(workspace, spec, "r", folder)
+    shutil.rmtree(folder)
+    assert outputs.upload_output(workspace, spec, "r", folder) == first
+
+
+def test_a_second_run_registers_only_what_it_stored_itself(workspace: WorkspaceFolder, tmp_path: Path) -> None:
+    spec = OutputSpec("o", path="x", register_as="made")
+    for run, sizes in (("r1", {"a": 1, "b": 2}), ("r2", {"c": 3})):
+        stored = outputs.upload_output(workspace, spec, run, make_tree(tmp_path / run, sizes))
+        assert outputs.register_output(workspace, spec, run, stored) == f"made@{run[1]}"
+        assert outputs.register_output(workspace, spec, run, stored) == f"made@{run[1]}"
+    assert [file.resolve(workspace, f"made@{version}").files for version in (1, 2)] == [2, 1]
+
+
+def test_what_changed_after_the_commit_is_not_registered(workspace: WorkspaceFolder, folder: Path) -> None:
+    spec = OutputSpec("o", path="x", register_as="made")
+    stored = outputs.upload_output(workspace, spec, "r", folder)
+    (workspace.blobstore_path / "x/a.txt").write_bytes(b"other")
+    with pytest.raises(DataChangedError, match=r"a\.txt: was .*, is "):
+        outputs.register_output(workspace, spec, "r", stored)
+    (workspace.blobstore_path / "x/a.txt").unlink()
+    with pytest.raises(DataChangedError, match="3 files were committed, and 2 of them are there"):
+        outputs.register_output(workspace, spec, "r", stored)
 
 
 @pytest.mark.parametrize(
