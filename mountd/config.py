@@ -25,6 +25,7 @@ from mountd.units import format_duration, format_size
 
 CacheMode = Literal["auto", "always", "off"]
 DriverName = Literal["native", "pyfuse3"]
+FsyncMode = Literal["local", "remote"]
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _KIB: Final = 1024
@@ -53,6 +54,10 @@ class Settings:
     metrics_file: Path | None
     log_format: LogFormat
     verify_wire: bool
+    spool_dir: Path
+    spool_size_bytes: int
+    settle_s: float
+    fsync: FsyncMode
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,12 +223,24 @@ def _default_cache_dir(environ: Mapping[str, str], _: Mapping[str, Any]) -> Path
     return folder / "moorage"
 
 
-def _default_cache_size(_: Mapping[str, str], values: Mapping[str, Any]) -> int:
+def _default_spool_dir(environ: Mapping[str, str], values: Mapping[str, Any]) -> Path:
+    """Where state lies, not what may be thrown away: the only copy of a file may be here."""
+    if getattr(os, "geteuid", lambda: 1)() == 0:
+        return Path("/var/lib/moorage/spool")
+    folder = _home(environ, "XDG_STATE_HOME", ".local/state")
+    return folder / "moorage" / "spool" if folder is not None else Path(values["cache_dir"]).with_name("spool")
+
+
+def _half_of_the_disk(attribute: str) -> Callable[[Mapping[str, str], Mapping[str, Any]], int]:
+    """The default size of the folder that `attribute` names."""
+    return lambda _, values: _half_of_its_disk(values[attribute])
+
+
+def _half_of_its_disk(folder: Path) -> int:
     """Half of what is free, at most 200 GiB, leaving 5 % of the disk or 1 GiB, whichever is more.
 
-    What the cache holds already counts as free: otherwise each restart would halve the cache and drop its data.
+    What the folder holds already counts as free: otherwise each restart would halve a cache and drop its data.
     """
-    folder: Path = values["cache_dir"]
     existing = next((each for each in (folder, *folder.parents) if each.is_dir()), None)
     if existing is None:
         return _GIB
@@ -256,7 +273,7 @@ FIELDS: Final = (
         "Most that the cache may hold on disk; without it half of what is free, at most 200 GiB.",
         parsing.size(0),
         format_size,
-        _default_cache_size,
+        _half_of_the_disk("cache_dir"),
         "SIZE",
     ),
     Field(
@@ -339,5 +356,41 @@ FIELDS: Final = (
         parsing.truth,
         _exact,
         lambda _, __: False,
+    ),
+    Field(
+        "spool_dir",
+        "spool_dir",
+        "Outputs: folder in which files wait for their upload.",
+        parsing.folder,
+        str,
+        _default_spool_dir,
+        "DIR",
+    ),
+    Field(
+        "spool_size",
+        "spool_size_bytes",
+        "Outputs: most that may wait there; without it half of what is free, at most 200 GiB.",
+        parsing.size(0),
+        format_size,
+        _half_of_the_disk("spool_dir"),
+        "SIZE",
+    ),
+    Field(
+        "settle",
+        "settle_s",
+        "Outputs: how long a file must have been closed before it is uploaded. Without it 2s.",
+        parsing.pause,
+        format_duration,
+        lambda _, __: 2.0,
+        "TIME",
+    ),
+    Field(
+        "fsync",
+        "fsync",
+        "Outputs: fsync returns when the file is safe on this machine (local) or in the store (remote).",
+        parsing.choice(FsyncMode),
+        str,
+        lambda _, __: "local",
+        "local|remote",
     ),
 )
