@@ -22,7 +22,7 @@ from mountd.fuse import mounting
 from mountd.fuse.protocol import Owner
 from mountd.fuse.table import InFlightTable
 from mountd.uploading.destination import Destination
-from mountd.uploading.spool import Spool, SpoolSettings
+from mountd.uploading.spool import Spool, open_spool
 
 if TYPE_CHECKING:
     from array import array
@@ -68,9 +68,14 @@ class OutputWorker:
         if mounting.resolve(folder).is_relative_to(self.mountpoint):
             raise BadInputError(f"{folder}: the spool lies below the mount point {self.mountpoint}; see --spool-dir")
         destination = Destination.open(output.url, output.prefix, order.credentials.get(output.url))
-        limits = SpoolSettings(settings.settle_s, settings.spool_size_bytes, remote=settings.fsync == "remote")
         try:
-            return Spool.begin(folder, destination, limits)
+            return open_spool(
+                destination,
+                folder,
+                settle_s=settings.settle_s,
+                limit_bytes=settings.spool_size_bytes,
+                remote=settings.fsync == "remote",
+            )
         except OSError as error:
             why = f"the spool {folder} cannot be used: {error.strerror}; choose another --spool-dir"
             raise BadInputError(f"{self.mountpoint}: {why}") from None
@@ -126,7 +131,7 @@ class OutputWorker:
                 mounting.end(self.mountpoint, self._number, lazy=False)
             except MountPointError as error:
                 if time.monotonic() >= end_s:
-                    names = ", ".join(self.spool.progress().unfinished[:_SHOWN]) or "a folder of it"
+                    names = ", ".join(self.spool.open_paths()[:_SHOWN]) or "a folder of it"
                     raise MountPointError(f"{self.mountpoint}: in use ({names}), and stays mounted: {error}") from None
             else:
                 return

@@ -23,6 +23,7 @@ if __name__ == "__main__":  # run by path with -P: find our own package, after a
     sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from mountd.errors import MountdError
+from runtime import outputs
 from runtime.datasets import file
 from runtime.errors import AzureMLException, JobError
 from runtime.job import finish, leftovers, lineage, processes, runs
@@ -34,6 +35,7 @@ from runtime.job.runs import InputRecord, OutputRecord, RunRecord
 from runtime.job.session import Session, open_session
 from runtime.job.spec import JobSpec
 from runtime.job.watch import Outcome, watch
+from runtime.outputs import MountedOutput
 from runtime.workspace import WorkspaceFolder
 
 NEVER_RAN = 64  # added to the code of DESIGN §12 when the child was not started
@@ -63,16 +65,17 @@ def plan(
         environ,
         _secret_names(workspace, spec),
         _why_no_fuse() if any(each.mode == "mount" for each in spec.inputs) else None,
+        no_output_mount=_why_no_fuse("pyfuse3") if any(each.mode == "mount" for each in spec.outputs) else None,
     )
     layout = lay_out(spec, facts, around)
     _check_command(layout)
     return layout, frozen
 
 
-def _why_no_fuse() -> str | None:
+def _why_no_fuse(driver: str = "native") -> str | None:
     from mountd import client
 
-    return client.why_no_fuse()
+    return client.why_no_fuse(driver)
 
 
 def _secret_names(workspace: WorkspaceFolder, spec: JobSpec) -> frozenset[str]:
@@ -175,8 +178,10 @@ class _Launch:
         try:
             self._write(inputs=_input_records(self._layout), outputs=_output_records(self._layout))
             self._tell()
-            with open_session(self._layout, frozen, self._bell, self._relay.say) as session:
+            destined = _destined(self._workspace, self._layout)
+            with open_session(self._layout, frozen, destined, self._bell, self._relay.say) as session:
                 outcome = self._run_child(session)
+                session.close_outputs()  # before they are committed: nothing is written any more
                 self._finish(outcome)
                 self._write_counters(session.close())
         except BaseException as error:
@@ -290,6 +295,12 @@ class _Launch:
         self._note(status="Failed", exit_code=_DEFECT, error=str(broken), ended=runs.now())
         self._tell()
         return broken
+
+
+def _destined(workspace: WorkspaceFolder, layout: Layout) -> dict[str, MountedOutput]:
+    """Where each mounted output goes, by its name."""
+    mounted = (each.spec for each in layout.outputs if each.mounted)
+    return {spec.name: outputs.mounted_output(workspace, spec, layout.run_id) for spec in mounted}
 
 
 def _input_records(layout: Layout) -> tuple[InputRecord, ...]:
