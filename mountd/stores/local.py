@@ -13,7 +13,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -83,6 +83,9 @@ class LocalStore:
         """Store a file or bytes under `key`; it is on the disk when this returns."""
         target = self._target(key)
         with translated(self._url + key):
+            if target.is_dir() and not target.is_symlink():
+                with suppress(OSError):  # a folder that holds something stays, and is in the way
+                    target.rmdir()
             if not overwrite and (target.is_symlink() or target.exists()):
                 raise DestinationExistsError(self._exists(key))
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -59,7 +59,7 @@ CREATE TABLE nodes (
     error TEXT,                             -- why the store refused it
     UNIQUE (parent, name)
 );
-CREATE INDEX pending ON nodes (pending) WHERE pending;
+CREATE INDEX pending ON nodes (closed_s) WHERE pending;
 CREATE INDEX doomed ON objects (doomed) WHERE doomed;
 """
 

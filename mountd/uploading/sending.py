@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mountd.errors import BadInputError, CorruptDataError, DestinationExistsError
+from mountd.errors import BadInputError, CorruptDataError
 from mountd.stores.base import ObjectInfo
 from mountd.uploading.destination import COMMIT, Destination
 from mountd.uploading.journal import Journal
@@ -62,8 +62,6 @@ class Sender:
             info = found.get(row["key"])
             if info is not None and self.destination.holds(info, row["size"], row["md5"]):
                 self._note_sent(info, nothing_else)
-            elif info is not None and info.etag != row["etag"] and not self.overwrite:
-                raise DestinationExistsError(f"{self.destination.named(row['key'])}: was written by somebody else")
 
     def is_sent(self, key: str, content: str) -> bool:
         """True if the store has had these very bytes under this key."""

@@ -103,6 +103,3 @@ class Tree(Protocol):
 
     def statfs(self) -> Space:
         """How much room there is."""
-
-    def close(self) -> None:
-        """End all threads; what is not in the store yet stays in the spool for the next process."""
