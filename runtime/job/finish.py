@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from mountd.errors import DestinationExistsError, MountdError
 from runtime import outputs
 from runtime.errors import AzureMLException, JobError, UserErrorException
-from runtime.job import lineage, processes, runs
+from runtime.job import lineage, mounted, processes, runs
 from runtime.job.runs import OutputRecord, RunRecord
 from runtime.outputs import OutputSpec
 from runtime.workspace import WorkspaceFolder
@@ -77,7 +77,7 @@ def _finish(workspace: WorkspaceFolder, record: RunRecord, output: OutputRecord,
     spec = _spec(record, output)
     try:
         if _is_mounted(workspace, record.run_id, output):
-            committed = outputs.commit_mounted(workspace, spec, record.run_id, step)
+            committed = mounted.commit(workspace, spec, record.run_id, step)
         else:
             committed = outputs.upload_output(workspace, spec, record.run_id, Path(output.folder), step)
         output = replace(output, state="stored", files=committed.files, bytes=committed.size_bytes, error=None)
@@ -131,7 +131,7 @@ def _leave_mounted(workspace: WorkspaceFolder, record: RunRecord, output: Output
     journal = outputs.journal_folder(workspace, record.run_id, output.name)
     if not journal.is_dir():  # it was never mounted
         return
-    line, whole = outputs.leave_mounted(workspace, _spec(record, output), record.run_id)
+    line, whole = mounted.leave(workspace, _spec(record, output), record.run_id)
     if line:
         say(line)
     if whole:
@@ -140,7 +140,7 @@ def _leave_mounted(workspace: WorkspaceFolder, record: RunRecord, output: Output
 
 def _is_mounted(workspace: WorkspaceFolder, run_id: str, output: OutputRecord) -> bool:
     """True if the folder was a mount, whose files are in its spool and in the store."""
-    return Path(output.folder) == workspace.runs_path / run_id / outputs.MOUNTED / output.name
+    return Path(output.folder) == workspace.runs_path / run_id / mounted.FOLDER / output.name
 
 
 def _is_staged(workspace: WorkspaceFolder, run_id: str, output: OutputRecord) -> bool:

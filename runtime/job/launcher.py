@@ -23,10 +23,9 @@ if __name__ == "__main__":  # run by path with -P: find our own package, after a
     sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from mountd.errors import MountdError
-from runtime import outputs
 from runtime.datasets import file
 from runtime.errors import AzureMLException, JobError
-from runtime.job import finish, leftovers, lineage, processes, runs
+from runtime.job import finish, leftovers, lineage, mounted, processes, runs
 from runtime.job.bell import Bell
 from runtime.job.child import KeptChild
 from runtime.job.layout import InputFacts, Layout, Surroundings, lay_out
@@ -35,7 +34,6 @@ from runtime.job.runs import InputRecord, OutputRecord, RunRecord
 from runtime.job.session import Session, open_session
 from runtime.job.spec import JobSpec
 from runtime.job.watch import Outcome, watch
-from runtime.outputs import MountedOutput
 from runtime.workspace import WorkspaceFolder
 
 NEVER_RAN = 64  # added to the code of DESIGN §12 when the child was not started
@@ -65,17 +63,23 @@ def plan(
         environ,
         _secret_names(workspace, spec),
         _why_no_fuse() if any(each.mode == "mount" for each in spec.inputs) else None,
-        no_output_mount=_why_no_fuse("pyfuse3") if any(each.mode == "mount" for each in spec.outputs) else None,
+        no_output_mount=_why_no_output_mount() if any(each.mode == "mount" for each in spec.outputs) else None,
     )
     layout = lay_out(spec, facts, around)
     _check_command(layout)
     return layout, frozen
 
 
-def _why_no_fuse(driver: str = "native") -> str | None:
+def _why_no_fuse() -> str | None:
     from mountd import client
 
-    return client.why_no_fuse(driver)
+    return client.why_no_fuse()
+
+
+def _why_no_output_mount() -> str | None:
+    from mountd import client
+
+    return client.why_no_fuse("pyfuse3")
 
 
 def _secret_names(workspace: WorkspaceFolder, spec: JobSpec) -> frozenset[str]:
@@ -297,10 +301,12 @@ class _Launch:
         return broken
 
 
-def _destined(workspace: WorkspaceFolder, layout: Layout) -> dict[str, MountedOutput]:
+def _destined(workspace: WorkspaceFolder, layout: Layout) -> dict[str, mounted.MountedOutput]:
     """Where each mounted output goes, by its name."""
-    mounted = (each.spec for each in layout.outputs if each.mounted)
-    return {spec.name: outputs.mounted_output(workspace, spec, layout.run_id) for spec in mounted}
+    return {
+        spec.name: mounted.mounted_output(workspace, spec, layout.run_id)
+        for spec in (each.spec for each in layout.outputs if each.mounted)
+    }
 
 
 def _input_records(layout: Layout) -> tuple[InputRecord, ...]:

@@ -15,9 +15,10 @@ from pathlib import Path
 from runtime.consumption import TOKEN as INPUT_TOKEN
 from runtime.consumption import UNSAFE_NAMES, InputSpec, Mode
 from runtime.errors import UserErrorException
+from runtime.job.mounted import FOLDER
 from runtime.job.spec import JobSpec
 from runtime.outputs import TOKEN as OUTPUT_TOKEN
-from runtime.outputs import MOUNTED, OutputSpec
+from runtime.outputs import OutputSpec
 
 RUN_ID = "MOORAGE_RUN_ID"
 WORKSPACE = "MOORAGE_WORKSPACE"
@@ -161,7 +162,7 @@ def _place_output(spec: OutputSpec, job: JobSpec, around: Surroundings, notes: l
     if spec.source is not None:
         return OutputPlace(spec, Path(job.cwd) / spec.source, prefix)
     if spec.mode == "mount" and around.no_output_mount is None:
-        return OutputPlace(spec, around.runs / job.run_id / MOUNTED / spec.name, prefix, mounted=True)
+        return OutputPlace(spec, around.runs / job.run_id / FOLDER / spec.name, prefix, mounted=True)
     if spec.mode == "mount":
         notes.append(f"output '{spec.name}' is staged, and stored when the job ends: {around.no_output_mount}")
     return OutputPlace(spec, around.spool / job.run_id / spec.name, prefix)

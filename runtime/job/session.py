@@ -20,7 +20,7 @@ from mountd.errors import MountdError, MountPointError
 from runtime.errors import JobError
 from runtime.job.bell import Bell
 from runtime.job.layout import RUN_ID, InputPlace, Layout, OutputPlace
-from runtime.outputs import MountedOutput
+from runtime.job.mounted import MountedOutput
 
 if TYPE_CHECKING:
     from mountd.client import Mount

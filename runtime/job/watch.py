@@ -59,7 +59,10 @@ def watch(child: KeptChild, session: Session, bell: Bell, grace_s: float, starte
                 started(child.child_pid)
         for name, mount in mounts.items():
             if mount.fileno() in ready:
-                failure = failure or f"{session.called(name)}: its supervisor (process {mount.pid}) died, so the job was ended"
+                failure = (
+                    failure
+                    or f"{session.called(name)}: its supervisor (process {mount.pid}) died, so the job was ended"
+                )
                 session.lose(name)
                 child.signal(_SIGTERM)
     child.end_keeper()
