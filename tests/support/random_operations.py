@@ -9,6 +9,7 @@ import errno
 import mmap
 import os
 import random
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ _NAMES = ("a", "b", "c", "caf\u00e9 1")
 _FOLDERS = ("", "d/", "e/", "d/f/")
 _LARGEST = 300_000
 _HANDLES = 4
+_PROJECT = Path(__file__).parents[2]
 
 
 class Twins:
@@ -234,6 +236,13 @@ def _outcome(act: Callable[[Path], object], path: Path) -> object:
 
 def _short(told: object) -> str:
     return repr(told)[:200]
+
+
+def run(one: Path, other: Path, seed: int, count: int) -> None:
+    """Do `count` operations in a process of their own; fail the test where the two folders differ."""
+    command = [sys.executable, "-m", "tests.support.random_operations", str(one), str(other), str(seed), str(count)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, cwd=_PROJECT, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def main() -> None:

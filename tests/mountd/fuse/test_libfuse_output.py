@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,14 +20,13 @@ import pytest
 from mountd.fuse import mounting
 from mountd.fuse.libfuse_output import Driver
 from mountd.fuse.protocol import Owner
+from tests.support import random_operations
 from tests.support.content import content, make_tree
 from tests.support.memory_tree import LIMIT_BYTES, MemoryTree
 from tests.support.random_operations import compare
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.fuse
-
-PROJECT = Path(__file__).parents[3]
 
 
 @contextmanager
@@ -58,17 +58,11 @@ def mnt(tmp_path: Path, tree: MemoryTree) -> Iterator[Path]:
         yield folder
 
 
-def run_operations(mnt: Path, plain: Path, seed: int, count: int) -> None:
-    command = [sys.executable, "-m", "tests.support.random_operations", str(mnt), str(plain), str(seed), str(count)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, cwd=PROJECT, check=False)
-    assert done.returncode == 0, done.stderr
-
-
 @pytest.mark.parametrize("seed", [1, 2])
 def test_random_operations_do_what_they_do_in_a_plain_folder(mnt: Path, tmp_path: Path, seed: int) -> None:
     plain = tmp_path / "plain"
     plain.mkdir()
-    run_operations(mnt, plain, seed, 800)
+    random_operations.run(mnt, plain, seed, 800)
 
 
 @pytest.mark.full
@@ -76,7 +70,7 @@ def test_random_operations_do_what_they_do_in_a_plain_folder(mnt: Path, tmp_path
 def test_many_random_operations_do_what_they_do_in_a_plain_folder(mnt: Path, tmp_path: Path, seed: int) -> None:
     plain = tmp_path / "plain"
     plain.mkdir()
-    run_operations(mnt, plain, seed, 6000)
+    random_operations.run(mnt, plain, seed, 6000)
 
 
 def test_a_write_is_with_the_tree_when_it_returns(mnt: Path, tree: MemoryTree) -> None:
@@ -256,6 +250,18 @@ with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as one:
     one.execute("COMMIT")
     assert one.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 """
+
+
+def test_an_archive_that_is_written_with_seeks_is_whole(mnt: Path) -> None:
+    """As torch.save writes: a zip whose headers are mended after the data."""
+    with zipfile.ZipFile(mnt / "model.pt", "w") as archive:
+        for number in range(5):
+            with archive.open(f"data/{number}", "w") as member:
+                for offset in range(0, 100_000, 10_000):
+                    member.write(content(str(number), offset, 10_000))
+    with zipfile.ZipFile(mnt / "model.pt") as archive:
+        assert archive.testzip() is None
+        assert archive.read("data/3") == content("3", 0, 100_000)
 
 
 @pytest.mark.parametrize("mode", ["delete", "wal"])

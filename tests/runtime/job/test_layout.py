@@ -135,6 +135,11 @@ def test_inputs_and_outputs_share_no_folder() -> None:
         laid_out(outputs=(OutputSpec("a", "store", "p"), OutputSpec("b", "Store", "p/q")))
 
 
-def test_an_output_of_mode_mount_is_staged_and_says_so() -> None:
-    layout = laid_out(outputs=(OutputSpec("m", mode="mount"),))
-    assert layout.notes == ("output 'm' is staged and uploaded when the job ends (mounted outputs come later)",)
+def test_an_output_of_mode_mount_is_mounted_or_staged_and_says_so() -> None:
+    mounted = laid_out(outputs=(OutputSpec("m", mode="mount"),))
+    assert mounted.outputs[0].mounted
+    assert mounted.environment["m"] == "/ws/runs/run_1/outputs/m"
+    assert mounted.notes == ()
+    layout = laid_out(outputs=(OutputSpec("m", mode="mount"),), no_output_mount="no driver")
+    assert not layout.outputs[0].mounted
+    assert layout.notes == ("output 'm' is staged, and stored when the job ends: no driver",)
