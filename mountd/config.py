@@ -9,6 +9,7 @@ nearest name; nothing here opens, makes or locks anything.
 """
 
 import difflib
+import logging
 import os
 import shutil
 import tomllib
@@ -36,6 +37,8 @@ _MEMORY: Final = 256 * _MIB
 _LEAST_MEMORY: Final = 4 * _MIB
 _MACHINE_FILE: Final = Path("/etc/moorage/config.toml")
 DEFAULT: Final = "default"
+_LOG = logging.getLogger(__name__)
+_told: set[str] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,8 @@ def load(
             values[field.attribute] = _parsed(field, text, origin)
         else:
             values[field.attribute] = field.default(environ, values)
+    if values["cache_size_bytes"] < 0:
+        values["cache_size_bytes"] = _room(values["cache_dir"], -values["cache_size_bytes"])
     origins = {field.name: given[field.name][0] if field.name in given else DEFAULT for field in FIELDS}
     return Loaded(Settings(**values), origins)
 
@@ -144,12 +149,22 @@ def _given(
     for path in [toml] if toml else reversed(_files(environ)):
         for name, text in _read_toml(path, required=toml is not None).items():
             yield name, (str(path), text)
+    _tell_unknown(environ)
     for field in FIELDS:
         if text := environ.get(field.variable, ""):
             yield field.name, (field.variable, text)
     for name, typed in flags.items():
         if typed is not None:
             yield name, (_field(name, "settings").flag, typed)
+
+
+def _tell_unknown(environ: Mapping[str, str]) -> None:
+    """Name, once, each variable that is almost one of ours: those of others that begin alike are their business."""
+    known = [field.variable for field in FIELDS]
+    for name in sorted(environ.keys() - set(known) - _told):
+        if name.startswith("MOORAGE_") and (near := difflib.get_close_matches(name, known, n=1, cutoff=0.85)):
+            _told.add(name)
+            _LOG.warning("%s is set, and no setting is called so; did you mean %s?", name, near[0])
 
 
 def _files(environ: Mapping[str, str]) -> list[Path]:
@@ -249,6 +264,12 @@ def _half_of_its_disk(folder: Path) -> int:
     return max(0, min(free // 2, _CACHE_LIMIT, free - max(disk.total // 20, _GIB)))
 
 
+def _room(folder: Path, kept_free_bytes: int) -> int:
+    """What the cache in `folder` may hold if so much of its disk stays free."""
+    existing = next((each for each in (folder, *folder.parents) if each.is_dir()), Path("/"))
+    return max(0, shutil.disk_usage(existing).free + _held_bytes(folder) - kept_free_bytes)
+
+
 def _held_bytes(folder: Path) -> int:
     total = 0
     for root, _, names in os.walk(folder):
@@ -270,8 +291,8 @@ FIELDS: Final = (
     Field(
         "cache_size",
         "cache_size_bytes",
-        "Most that the cache may hold on disk; without it half of what is free, at most 200 GiB.",
-        parsing.size(0),
+        "Most that the cache may hold on disk; -SIZE leaves so much free. Without it half of what is free, at most 200 GiB.",
+        parsing.size_or_rest,
         format_size,
         _half_of_the_disk("cache_dir"),
         "SIZE",

@@ -3,11 +3,16 @@
 The listing streams past the manifest, in which each key is looked up; a bit for each entry remembers that it was seen, so
 ten million files cost a megabyte. A web server cannot be listed: there each file is asked for by name.
 
+Of what changed or is gone in a store that keeps versions it is asked whether the frozen one is among them: a request for
+each such file, some at a time.
+
 A manifest does not know by which pattern it was frozen. So what its sources hold beside it is told only to those who ask.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -19,12 +24,16 @@ from mountd.stores.base import Lister, ObjectInfo
 from mountd.stores.credentials import Credential
 
 _DEADLINE_S = 60.0
+_ASKED_AT_ONCE = 8
 _CONTROL = ".moorage/"
 
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """One file that is not as it was frozen; ETag and size are empty and None where there is none."""
+    """One file that is not as it was frozen; ETag and size are empty and None where there is none.
+
+    `kept`: whether the store keeps what was frozen as a version or snapshot, so that it is still read; None if not asked.
+    """
 
     kind: Literal["changed", "gone", "new"]
     path: str
@@ -32,6 +41,7 @@ class Drift:
     found_etag: str = ""
     frozen_size: int | None = None
     found_size: int | None = None
+    kept: bool | None = None
 
 
 def diff(
@@ -46,19 +56,45 @@ def diff(
         AccessDeniedError, StoreUnreachableError: as a store says.
     """
     with Manifest.open(manifest) as opened:
-        seen = _Seen()
-        folders = _folders(opened)
-        by_name: dict[int, Lister] = {}
-        for number, url in enumerate(opened.sources):
-            lister = registry.open_lister(url, credentials.get(url), deadline_s=deadline_s)
-            if registry.parse_source(url).kind == "https":
-                by_name[number] = lister
-            else:
-                yield from _listed(opened, number, lister, sorted(folders.get(number, ())), seen, new=new)
-        yield from _asked_by_name(opened, by_name, seen)
-        for path, entry in opened.files():
-            if entry.inode not in seen:
-                yield Drift("gone", path, frozen_etag=entry.etag, frozen_size=entry.size)
+        drifts = _drifts(opened, credentials, new=new, deadline_s=deadline_s)
+        yield from _with_kept(opened, credentials, drifts, deadline_s)
+
+
+def _drifts(
+    opened: Manifest, credentials: Mapping[str, Credential], *, new: bool, deadline_s: float
+) -> Iterator[Drift]:
+    seen = _Seen()
+    folders = _folders(opened)
+    by_name: dict[int, Lister] = {}
+    for number, url in enumerate(opened.sources):
+        lister = registry.open_lister(url, credentials.get(url), deadline_s=deadline_s)
+        if registry.parse_source(url).kind == "https":
+            by_name[number] = lister
+        else:
+            yield from _listed(opened, number, lister, sorted(folders.get(number, ())), seen, new=new)
+    yield from _asked_by_name(opened, by_name, seen)
+    for path, entry in opened.files():
+        if entry.inode not in seen:
+            yield Drift("gone", path, frozen_etag=entry.etag, frozen_size=entry.size)
+
+
+def _with_kept(
+    manifest: Manifest, credentials: Mapping[str, Credential], drifts: Iterator[Drift], deadline_s: float
+) -> Iterator[Drift]:
+    """`drifts` with what their stores keep, in the same order."""
+    stores = [registry.open_keeping(url, credentials.get(url), deadline_s=deadline_s) for url in manifest.sources]
+
+    def asked(drift: Drift) -> Callable[[], Drift]:
+        entry = None if drift.kind == "new" else manifest.find(drift.path)
+        keeps = None if entry is None else stores[entry.source]
+        if entry is None or keeps is None:
+            return lambda: drift
+        key = manifest.key(entry)
+        return lambda: replace(drift, kept=keeps(key, drift.frozen_etag))
+
+    with ThreadPoolExecutor(_ASKED_AT_ONCE, "versions") as pool:
+        while some := [asked(drift) for drift in islice(drifts, _ASKED_AT_ONCE * 4)]:
+            yield from pool.map(lambda ask: ask(), some)
 
 
 def compare(older: Path, newer: Path) -> Iterator[Drift]:

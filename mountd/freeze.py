@@ -22,6 +22,8 @@ from mountd.dataset.writing import disk_faults, finish, in_pieces
 from mountd.errors import AccessDeniedError, BadInputError, NotFoundError, StoreUnreachableError
 from mountd.stores import registry
 from mountd.stores.base import Lister, ObjectInfo, Part, PartLister, changed
+from mountd.stores.blob.named import named_version
+from mountd.stores.blob.versions import Version
 from mountd.stores.credentials import Credential
 from mountd.stores.parts import gather
 
@@ -35,13 +37,15 @@ class FreezeSource:
     """One place that files come from.
 
     `url` is a base URL (it ends in `/`), `pattern` picks keys below it, and `under` is the folder of the tree where they
-    appear ('' is the root). With `only`, a file must be listed there, with its ETag.
+    appear ('' is the root). With `version` that one of the blob which `pattern` names is frozen; with `only`, files that are
+    named there, each with its ETag.
     """
 
     url: str
     credential: Credential | None = None
     pattern: str = EVERYTHING
     under: str = ""
+    version: Version | None = None
     only: Mapping[str, str] | None = None
 
 
@@ -86,12 +90,13 @@ def freeze_source(
     deadline_s: float = PAGE_DEADLINE_S,
     resumed: Callable[[int], None] | None = None,
 ) -> ManifestSummary:
-    """Freeze what a user typed: a folder, a container or a part of one, or a single file.
+    """Freeze what a user typed: a folder, a container or a part of one, a single file, or one version of a blob.
 
     Raises:
         BadInputError: `text` is no source (a manifest is frozen already, and is not accepted here).
     """
-    source = _as_typed(text, credential, deadline_s)
+    bare, version = named_version(text)
+    source = _as_typed(bare, credential, deadline_s) if version is None else _of_version(bare, version, credential)
     return freeze([source], target, progress=progress, deadline_s=deadline_s, resumed=resumed)
 
 
@@ -114,7 +119,6 @@ def _as_typed(text: str, credential: Credential | None, deadline_s: float) -> Fr
     whole = FreezeSource(source.base_url, credential)
     if not source.open_ended:
         return whole
-    folder = source.base_url.rstrip("/").rpartition("/")[0]
     if source.kind == "file":
         path = registry.local_path(source)
         is_file = path.is_file()
@@ -122,10 +126,20 @@ def _as_typed(text: str, credential: Credential | None, deadline_s: float) -> Fr
     if not source.prefix:
         return whole
     # A blob's name without '/' at the end may be one object or a folder: the store is asked, and an object wins.
-    key = source.prefix.rstrip("/").rpartition("/")[2]
-    if _is_object(f"{folder}/", key, credential, deadline_s):
-        return FreezeSource(f"{folder}/", credential, _literal(key))
+    folder, key = _apart(source)
+    if _is_object(folder, key, credential, deadline_s):
+        return FreezeSource(folder, credential, _literal(key))
     return whole
+
+
+def _of_version(text: str, version: Version, credential: Credential | None) -> FreezeSource:
+    folder, key = _apart(registry.parse_source(text))
+    return FreezeSource(folder, credential, _literal(key), version=version)
+
+
+def _apart(source: registry.Source) -> tuple[str, str]:
+    """The base URL of the folder that an object lies in, and its key there."""
+    return f"{source.base_url.rstrip('/').rpartition('/')[0]}/", source.prefix.rstrip("/").rpartition("/")[2]
 
 
 def _is_object(url: str, key: str, credential: Credential | None, deadline_s: float) -> bool:
@@ -151,7 +165,10 @@ class _Place:
 
     @classmethod
     def of(cls, number: int, source: FreezeSource, urls: list[str], deadline_s: float) -> "_Place":
-        lister = registry.open_lister(source.url, source.credential, deadline_s=deadline_s)
+        if source.version is None:
+            lister = registry.open_lister(source.url, source.credential, deadline_s=deadline_s)
+        else:
+            lister = registry.open_version(source.url, source.credential, source.version, deadline_s=deadline_s)
         expression = None if source.pattern == EVERYTHING else compile_pattern(source.pattern)
         return cls(number, source, urls.index(source.url), lister, expression)
 

@@ -23,6 +23,12 @@ def size(least: int, most: int = 1 << 60) -> Callable[[str], int]:
     return parse
 
 
+def size_or_rest(text: str) -> int:
+    """A size in bytes; a negative one is what is to be left of the whole."""
+    given = text.strip()
+    return -parse_size(given[1:]) if given.startswith("-") else size(0)(given)
+
+
 def deadline(text: str) -> float:
     """Seconds, from 1 to a day."""
     seconds = parse_duration(text)

@@ -14,41 +14,72 @@ A public name is imported when it is first used (PEP 562), so `import runtime` c
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from runtime.api.azure_datastores import AzureBlobDatastore, AzureDataLakeGen2Datastore, AzureFileDatastore
     from runtime.api.consumption import DatasetConsumptionConfig
-    from runtime.api.data_path import DataPath
-    from runtime.api.dataset import Dataset, FileDataset
+    from runtime.api.data_path import DataPath, DataPathComputeBinding, DataReference
+    from runtime.api.data_type import DataType, PromoteHeadersBehavior
+    from runtime.api.dataset import Dataset, FileDatasetFactory
     from runtime.api.datastore import Datastore
     from runtime.api.experiment import Experiment
+    from runtime.api.file_dataset import FileDataset
+    from runtime.api.keyvault import Keyvault
+    from runtime.api.mount_context import MountContext
+    from runtime.api.mount_options import MountOptions
     from runtime.api.output import OutputFileDatasetConfig
     from runtime.api.run import Run
     from runtime.api.script_run_config import ScriptRunConfig
+    from runtime.api.tabular_dataset import TabularDataset
     from runtime.api.workspace import Workspace
     from runtime.errors import UserErrorException
 
 __all__ = [
+    "AzureBlobDatastore",
+    "AzureDataLakeGen2Datastore",
+    "AzureFileDatastore",
     "DataPath",
+    "DataPathComputeBinding",
+    "DataReference",
+    "DataType",
     "Dataset",
     "DatasetConsumptionConfig",
     "Datastore",
     "Experiment",
     "FileDataset",
+    "FileDatasetFactory",
+    "Keyvault",
+    "MountContext",
+    "MountOptions",
     "OutputFileDatasetConfig",
+    "PromoteHeadersBehavior",
     "Run",
     "ScriptRunConfig",
+    "TabularDataset",
     "UserErrorException",
     "Workspace",
 ]
 
 _HOMES = {
+    "AzureBlobDatastore": "runtime.api.azure_datastores",
+    "AzureDataLakeGen2Datastore": "runtime.api.azure_datastores",
+    "AzureFileDatastore": "runtime.api.azure_datastores",
     "DataPath": "runtime.api.data_path",
+    "DataType": "runtime.api.data_type",
+    "DataReference": "runtime.api.data_path",
+    "DataPathComputeBinding": "runtime.api.data_path",
     "Dataset": "runtime.api.dataset",
     "DatasetConsumptionConfig": "runtime.api.consumption",
     "Datastore": "runtime.api.datastore",
     "Experiment": "runtime.api.experiment",
-    "FileDataset": "runtime.api.dataset",
+    "FileDataset": "runtime.api.file_dataset",
+    "FileDatasetFactory": "runtime.api.dataset",
+    "Keyvault": "runtime.api.keyvault",
+    "MountContext": "runtime.api.mount_context",
+    "MountOptions": "runtime.api.mount_options",
     "OutputFileDatasetConfig": "runtime.api.output",
+    "PromoteHeadersBehavior": "runtime.api.data_type",
     "Run": "runtime.api.run",
     "ScriptRunConfig": "runtime.api.script_run_config",
+    "TabularDataset": "runtime.api.tabular_dataset",
     "UserErrorException": "runtime.errors",
     "Workspace": "runtime.api.workspace",
 }

@@ -3,6 +3,7 @@
     AzureMLException
     ├── UserErrorException             3   what the caller asked for cannot be done; the message says what to do
     │   ├── DatasetValidationError         a dataset whose data or definition does not hold what it says
+    │   ├── DatasetTimestampMissingError   a time filter without a column of times
     │   ├── UnknownNameError           4   a dataset, version, datastore, workspace or run that is not there
     │   └── AlreadyRegisteredError         exactly this dataset is registered already; carries its version
     ├── RunEnvironmentException        3   Run.get_context() outside of a job, and no offline run allowed
@@ -31,7 +32,15 @@ class UserErrorException(AzureMLException):
 
 
 class DatasetValidationError(UserErrorException):
-    """A dataset whose data or definition does not hold what it says."""
+    """A dataset whose data or definition does not hold what it says; `error_code` is v1's word for the rule, or empty."""
+
+    def __init__(self, message: str = "", error_code: str = "") -> None:
+        super().__init__(message)
+        self.error_code = error_code
+
+
+class DatasetTimestampMissingError(UserErrorException):
+    """A time filter on a dataset that does not say which column holds its times."""
 
 
 class UnknownNameError(UserErrorException):

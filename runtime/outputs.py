@@ -19,6 +19,7 @@ from runtime.catalog import Made
 from runtime.catalog import check_name as check_dataset_name
 from runtime.catalog.rows import checked_description, checked_tags
 from runtime.consumption import check_name
+from runtime.datasets.partition import parse_partition_format
 from runtime.errors import AlreadyRegisteredError, UserErrorException
 from runtime.workspace import WorkspaceFolder
 
@@ -53,6 +54,7 @@ class OutputSpec:
     source: str | None = None
     source_globs: tuple[str, ...] = ()
     of_failed_jobs: bool = False
+    partition_format: str | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name, "output")
@@ -66,6 +68,8 @@ class OutputSpec:
             check_dataset_name(self.register_as)  # now, and not when the job has run for hours
             checked_description(self.description)
             checked_tags(self.tags)
+        if self.partition_format is not None:
+            parse_partition_format(self.partition_format)
 
     @property
     def token(self) -> str:
@@ -183,7 +187,7 @@ def register_output(workspace: WorkspaceFolder, spec: OutputSpec, run_id: str, c
 
     if spec.register_as is None:
         raise UserErrorException(f"output '{spec.name}' has no name to be registered under")
-    definition = file.FileDefinition((DatasetPath(spec.datastore, spec.prefix(run_id)),))
+    definition = file.FileDefinition((DatasetPath(spec.datastore, spec.prefix(run_id)),), spec.partition_format)
     try:
         record = file.register(
             workspace,
@@ -193,7 +197,7 @@ def register_output(workspace: WorkspaceFolder, spec: OutputSpec, run_id: str, c
             tags=spec.tags,
             create_new_version=True,
             made=Made(run_id, spec.name),
-            only=committed.etags,
+            frozen=file.freeze_files(workspace, definition, committed.etags),
         )
     except AlreadyRegisteredError as same:  # an attempt before this one came as far as the catalog
         return f"{same.name}@{same.version}"

@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,33 @@ def pytest_configure() -> None:
     os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.null.Keyring"
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# Tests of these folders touch nothing that another test process could meet, but for those that mount.
+_APART = (
+    "benchmarks",
+    "mountd/cache",
+    "mountd/dataset",
+    "mountd/reading",
+    "mountd/stores",
+    "runtime/catalog",
+    "runtime/datasets",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Make groups for `pytest -n 2 --dist loadgroup`: one process has all that meets the machine's mounts and users.
+
+    That group is the longest, so it comes first. A module outside of it stays together, for its fixtures.
+    """
+    root = Path(__file__).parent
+    groups: dict[bool, list[pytest.Item]] = {False: [], True: []}
+    for item in items:
+        name = item.path.relative_to(root).as_posix() if item.path.is_relative_to(root) else ""
+        is_apart = name.startswith(_APART) and not item.get_closest_marker("fuse")
+        item.add_marker(pytest.mark.xdist_group(name if is_apart else "machine"))
+        groups[is_apart].append(item)
+    items[:] = groups[False] + groups[True]
 
 
 @pytest.fixture(scope="session")

@@ -188,10 +188,11 @@ def diff(manifest: Path, newer: Path | None, *, new: bool, as_json: bool, creden
 def _line(drift: "Drift") -> str:
     """A path may hold any character; one that would break the line is shown by its escape."""
     path = drift.path if drift.path.isprintable() else repr(drift.path)
+    kept = "the frozen version is kept by the store" if drift.kept else ""
     if drift.kind != "changed":
-        return f"{drift.kind:8} {path}"
+        return f"{drift.kind:8} {path}{kept and ': ' + kept}"
     etags = f"ETag {drift.frozen_etag or 'none'} -> {drift.found_etag or 'none'}"
-    return f"{drift.kind:8} {path}: {etags}, {drift.frozen_size} -> {drift.found_size} bytes"
+    return f"{drift.kind:8} {path}: {etags}, {drift.frozen_size} -> {drift.found_size} bytes{kept and ', ' + kept}"
 
 
 @click.command()

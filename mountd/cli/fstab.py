@@ -23,6 +23,7 @@ from typing import Final
 from mountd import client
 from mountd.config import FIELDS
 from mountd.errors import BadInputError, MountPointError
+from mountd.stores.blob.named import named_version
 from mountd.stores.credentials.origins import from_option
 from mountd.stores.registry import parse_source
 
@@ -126,7 +127,7 @@ def _refuse_secret(source: str) -> None:
     if "://" not in source:
         return  # a manifest
     try:
-        parse_source(source)
+        parse_source(named_version(source)[0])
     except BadInputError as error:
         if not any(word in str(error) for word in ("SAS token", "password")):
             raise

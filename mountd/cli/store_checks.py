@@ -21,6 +21,7 @@ from mountd.dataset.manifest import Manifest, is_manifest
 from mountd.errors import AccessDeniedError, BadInputError, StoreUnreachableError
 from mountd.log import redact
 from mountd.stores import registry
+from mountd.stores.blob.named import named_version
 from mountd.stores.credentials import Credential, sas
 from mountd.stores.source import Source, as_blobs, parse_source
 
@@ -45,7 +46,7 @@ def source_checks(text: str, credential: Credential | None) -> list[Check]:
         with Manifest.open(Path(text)) as manifest:
             sources = [parse_source(url) for url in manifest.sources]
     else:
-        sources = [parse_source(text)]
+        sources = [parse_source(named_version(text)[0])]
     checks: list[Check] = []
     for source in sources:
         if source.kind in {"blob", "datalake", "share", "https"}:

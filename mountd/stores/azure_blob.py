@@ -14,13 +14,14 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from http import HTTPStatus
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from uuid import uuid4
 
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError
-from azure.storage.blob import BlobBlock, BlobProperties, ContainerClient, ContentSettings
+from azure.storage.blob import BlobBlock, BlobClient, BlobProperties, ContainerClient, ContentSettings
 
 from mountd.errors import (
     DataChangedError,
@@ -51,10 +52,11 @@ from mountd.stores.base import (
 )
 from mountd.stores.blob.listing import BlobListing
 from mountd.stores.blob.pages import BlobPage, read_page
+from mountd.stores.blob.versions import Version
 from mountd.stores.credentials import Credential, resolve
 from mountd.stores.local_listing import translated
 from mountd.stores.parts import gather
-from mountd.stores.retry import Deadline, TransientError, retry
+from mountd.stores.retry import NO_ANSWER, Deadline, TransientError, retry
 from mountd.stores.source import Source
 from mountd.stores.writing import moved, pieces
 
@@ -65,12 +67,14 @@ T = TypeVar("T")
 _Answer = dict[str, Any]  # headers of an answer as the SDK names them
 
 _LOOK_S = 5.0
+_VERSIONS_PAGE = 100  # a page also brings blobs whose names only begin alike
+_MOST_VERSIONS = 5000  # of one blob that are looked at
 PIECE_BYTES = 8 << 20
 _MOST_BLOCKS = 50_000  # the service's limit; blocks grow when a file needs more
 
 
 class AzureBlobStore:
-    """Lister, Writer and TimedReader of one container below a prefix."""
+    """Lister, Writer and TimedReader of one container below a prefix; it knows versions and snapshots."""
 
     def __init__(
         self,
@@ -125,25 +129,27 @@ class AzureBlobStore:
         """Exactly `size` bytes at `offset` of the blob whose ETag is `etag`."""
         return self.read_within(key, offset, size, etag, Within(self._deadline_s))
 
-    def read_within(self, key: str, offset: int, size: int, etag: str, within: Within) -> Buffer:
-        """As `read`, in less time."""
+    def read_within(
+        self, key: str, offset: int, size: int, etag: str, within: Within, version: Version | None = None
+    ) -> Buffer:
+        """As `read`, in less time; with `version` of that one."""
         check_process(self._process_id)
         if not size:
             return b""
-        checks = checks_of(self.url + key, verified=self._verified)
+        name = f"{self.url}{key}{version or ''}"
+        checks = checks_of(name, verified=self._verified)
         pin: dict[str, Any] = {"etag": f'"{etag}"', "match_condition": MatchConditions.IfNotModified} if etag else {}
+        blob = self._blob(key, version)
 
         def attempt(timeouts: Timeouts) -> bytes:
-            stream = self._client.download_blob(
-                self._full(key), offset=offset, length=size, **checks, **pin, **timeouts
-            )
+            stream = blob.download_blob(offset=offset, length=size, **checks, **pin, **timeouts)
             data: bytes = stream.readall()
             found = normal_etag(stream.properties.etag)
             if etag and found != etag:
-                raise changed(self.url + key, etag, found)
+                raise changed(name, etag, found)
             if len(data) != size:
                 held = f"holds {stream.properties.size} bytes, {offset + size} were frozen; freeze the source again"
-                raise DataChangedError(f"{self.url}{key}: {held}")
+                raise DataChangedError(f"{name}: {held}")
             return data
 
         def looked_at(timeouts: Timeouts) -> bytes:
@@ -153,16 +159,15 @@ class AzureBlobStore:
             except HttpResponseError as error:
                 if not etag or error.status_code not in {404, 412, 416} or error_code(error) == NO_CONTAINER:
                     raise
-            raise self._what_is_there(key, etag, offset + size, min(once.remaining_s, _LOOK_S))
+            raise self._what_is_there(blob, name, etag, offset + size, min(once.remaining_s, _LOOK_S))
 
-        return self._ask(self.url + key, looked_at, pinned=bool(etag), within=within)
+        return self._ask(name, looked_at, pinned=bool(etag), within=within)
 
-    def _what_is_there(self, key: str, etag: str, end: int, limit_s: float) -> Exception:
+    def _what_is_there(self, blob: BlobClient, name: str, etag: str, end: int, limit_s: float) -> Exception:
         """The error with what is there in the place of what was frozen: a refusal does not say."""
-        name = self.url + key
         try:
             with sdk_translated(name, pinned=False, anonymous=self._anonymous):
-                found = self._client.get_blob_client(self._full(key)).get_blob_properties(**timeouts_of(limit_s))
+                found = blob.get_blob_properties(**timeouts_of(limit_s))
         except NotFoundError:
             return changed(name, etag, "gone")
         except Exception:  # noqa: BLE001  # it was only for the text of an error
@@ -172,6 +177,40 @@ class AzureBlobStore:
         if found.size < end:
             return DataChangedError(f"{name}: holds {found.size} bytes, {end} were frozen; freeze the source again")
         return TransientError(REFUSED_UNCHANGED)
+
+    def kept(self, key: str, etag: str, within: Within | None = None) -> Version | None:
+        """The version or snapshot of `key` that has the ETag `etag`; None if the service keeps none.
+
+        It costs one request for each hundred that there are, and looks at 5,000.
+        """
+        name = self._full(key)
+        asked: dict[str, Any] = {"include": ["versions", "snapshots"], "results_per_page": _VERSIONS_PAGE}
+
+        def attempt(timeouts: Timeouts) -> Version | None:
+            once = Deadline(sum(timeouts.values()))
+            listing = self._client.list_blobs(name_starts_with=name, **asked, **timeouts)
+            for blob in islice(takewhile(lambda each: each.name == name, listing), _MOST_VERSIONS):
+                if not once.remaining_s:
+                    raise TransientError(NO_ANSWER)
+                if normal_etag(blob.etag) != etag:
+                    continue
+                if blob.version_id:
+                    return Version("versionid", blob.version_id)
+                if blob.snapshot:
+                    return Version("snapshot", blob.snapshot)
+            return None
+
+        return self._ask(self.url + key, attempt, within=within)
+
+    def stat(self, key: str, version: Version | None = None) -> ObjectInfo:
+        """What the service says of the blob `key`, or of one version of it.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        blob = self._blob(key, version)
+        name = f"{self.url}{key}{version or ''}"
+        return self._info(self._ask(name, lambda timeouts: blob.get_blob_properties(**timeouts)))
 
     def ask_byte(self, key: str, offset: int, limit_s: float) -> None:
         """Ask once for one byte: a service that turns requests away says here how long to wait.
@@ -224,9 +263,12 @@ class AzureBlobStore:
 
         return self._ask(self.url, attempt)
 
-    def _stat(self, key: str) -> ObjectInfo:
-        blob = self._client.get_blob_client(self._full(key))
-        return self._info(self._ask(self.url + key, lambda timeouts: blob.get_blob_properties(**timeouts)))
+    def _blob(self, key: str, version: Version | None) -> BlobClient:
+        if version is None:
+            return self._client.get_blob_client(self._full(key))
+        if version.kind == "snapshot":
+            return self._client.get_blob_client(self._full(key), snapshot=version.moment)
+        return self._client.get_blob_client(self._full(key), version_id=version.moment)
 
     def _write_file(self, key: str, stream: BinaryIO, size: int, *, overwrite: bool) -> ObjectInfo:
         if size > PIECE_BYTES:
@@ -275,7 +317,7 @@ class AzureBlobStore:
     def _refuse_existing(self, key: str) -> None:
         """Fail before the bytes are sent, not after; the commit's own condition is what counts."""
         try:
-            self._stat(key)
+            self.stat(key)
         except NotFoundError:
             return
         raise DestinationExistsError(exists(self.url + key))
@@ -294,7 +336,7 @@ class AzureBlobStore:
         except DestinationExistsError:
             if attempts == 1:
                 raise
-            info = self._stat(key)
+            info = self.stat(key)
             if (info.size, info.md5) != (size, digest):
                 raise
             return info

@@ -6,9 +6,10 @@ of `renewing`, which looks them up again; whoever replaces them by hand gives th
 say; its names are here too, for callers who need nothing else of the stores.
 """
 
+from functools import cache
 from typing import TYPE_CHECKING
 
-from mountd.errors import BadInputError
+from mountd.errors import AccessDeniedError, BadInputError, NotFoundError
 from mountd.stores.base import Lister, RangeReader, Writer
 from mountd.stores.credentials import refuse_plain_login
 from mountd.stores.source import Source, as_blobs, file_url, local_path, parse_source, shown
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from mountd.stores.azure_datalake import AzureDataLakeStore
     from mountd.stores.azure_files import AzureFilesStore
     from mountd.stores.base import TimedReader
+    from mountd.stores.blob.versions import Version
     from mountd.stores.credentials import Credential
     from mountd.stores.credentials.renewing import CredentialProvider
     from mountd.stores.local import LocalStore
@@ -32,8 +34,10 @@ __all__ = [
     "file_url",
     "folding",
     "local_path",
+    "open_keeping",
     "open_lister",
     "open_reader",
+    "open_version",
     "open_writer",
     "parse_source",
     "require_verifiable",
@@ -72,25 +76,48 @@ def open_reader(
 def _opener(
     source: Source, deadline_s: float, on_retry: "Callable[[], None] | None", *, verified: bool
 ) -> "Callable[[Credential | None], TimedReader]":
-    """How a reader of the service of `source` is opened."""
+    """How a reader of the service of `source` is opened; what is known of versions outlives the credential."""
+    if source.kind == "blob":
+        return _blob_opener(source, deadline_s, on_retry, verified=verified)
 
     def open_store(credential: "Credential | None") -> "TimedReader":
         refuse_plain_login(credential, source.base_url, source.endpoint)
-        if verified and source.kind == "share":
+        if verified:
             from mountd.stores import azure_files
 
             return azure_files.AzureFilesStore(
                 source, credential, deadline_s=deadline_s, verified=True, on_retry=on_retry
             )
-        if verified:
-            from mountd.stores import azure_blob
-
-            return azure_blob.AzureBlobStore(
-                source, credential, deadline_s=deadline_s, verified=True, on_retry=on_retry
-            )
         from mountd.stores import objects
 
         return objects.open_blob(source, credential, deadline_s=deadline_s, on_retry=on_retry)
+
+    return open_store
+
+
+def _blob_opener(
+    source: Source, deadline_s: float, on_retry: "Callable[[], None] | None", *, verified: bool
+) -> "Callable[[Credential | None], TimedReader]":
+    from mountd.stores.blob.versioned import VersionedReader
+    from mountd.stores.blob.versions import Versions
+
+    versions = Versions()
+
+    def open_store(credential: "Credential | None") -> "TimedReader":
+        refuse_plain_login(credential, source.base_url, source.endpoint)
+
+        @cache
+        def by_the_sdk() -> "AzureBlobStore":
+            from mountd.stores.azure_blob import AzureBlobStore
+
+            return AzureBlobStore(source, credential, deadline_s=deadline_s, verified=verified, on_retry=on_retry)
+
+        if verified:
+            return VersionedReader(by_the_sdk(), by_the_sdk, versions, deadline_s)
+        from mountd.stores import objects
+
+        reader = objects.open_blob(source, credential, deadline_s=deadline_s, on_retry=on_retry)
+        return VersionedReader(reader, by_the_sdk, versions, deadline_s)
 
     return open_store
 
@@ -163,6 +190,40 @@ def open_lister(url: str, credential: "Credential | None", *, deadline_s: float 
     if source.kind == "blob":
         return RenewingPartLister(_provider(credential), lambda found: _blob_store(source, found, deadline_s))
     return RenewingLister(_provider(credential), lambda found: _sdk_store(source, found, deadline_s))
+
+
+def open_version(url: str, credential: "Credential | None", version: "Version", *, deadline_s: float = 60) -> Lister:
+    """A lister that knows one version of a blob below the base URL `url`: the one whose key it is asked for."""
+    from mountd.stores.blob.named import VersionLister
+    from mountd.stores.credentials.renewing import RenewingLister
+
+    source = _base(url)
+
+    def open_store(found: "Credential | None") -> Lister:
+        return VersionLister(_blob_store(source, found, deadline_s), version)
+
+    return RenewingLister(_provider(credential), open_store)
+
+
+def open_keeping(
+    url: str, credential: "Credential | None", *, deadline_s: float = 60
+) -> "Callable[[str, str], bool] | None":
+    """What tells whether the store of the base URL `url` keeps the version of a key with an ETag; None if none does.
+
+    What the credential may not list counts as not kept.
+    """
+    source = _base(url)
+    if source.kind != "blob":
+        return None
+    store = _blob_store(source, credential, deadline_s)
+
+    def keeps(key: str, etag: str) -> bool:
+        try:
+            return store.kept(key, etag) is not None
+        except (AccessDeniedError, BadInputError, NotFoundError):
+            return False
+
+    return keeps
 
 
 def open_writer(url: str, credential: "Credential | None", *, deadline_s: float = 60) -> Writer:

@@ -8,7 +8,7 @@ Invariants: `deliver` returns when the commit is written, and then only; run aga
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -45,26 +45,27 @@ def deliver(
     """
     name = destination.url + destination.prefix
     with contextlib.closing(Journal.open(folder, name, destination.step)) as journal:
+        ownership = Ownership(destination, journal.fact("owner"))
         if journal.fact("commit") == "written":
-            return committed(Sender(journal, destination, Ownership(destination, "")))
+            if journal.fact("released") != "yes":  # killed between the two
+                ownership.release_what_is_left()
+                journal.tell("released", "yes")
+            return committed(Sender(journal, destination, ownership))
         items = [item(path, destination.prefix + key) for path, key in files]
         if journal.fact("commit") != "writing":
             _refuse_conflicts(journal, destination, items, overwrite=overwrite)
-        with _owned(journal, destination) as ownership:
-            sender = Sender(journal, destination, ownership, overwrite)
+        sender = Sender(journal, destination, ownership, overwrite)
+        ownership.take()
+        try:
             if journal.fact("commit") != "writing":
                 _store(sender, items, threads)
-            return commit(sender, run_id)
-
-
-@contextlib.contextmanager
-def _owned(journal: Journal, destination: Destination) -> Iterator[Ownership]:
-    ownership = Ownership(destination, journal.fact("owner"))
-    ownership.take()
-    try:
-        yield ownership
-    finally:
+            result = commit(sender, run_id)
+        except BaseException:
+            ownership.release()
+            raise
         ownership.release()
+        journal.tell("released", "yes")
+        return result
 
 
 def _refuse_conflicts(journal: Journal, destination: Destination, items: Sequence[Item], *, overwrite: bool) -> None:

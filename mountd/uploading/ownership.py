@@ -14,6 +14,7 @@ import os
 import socket
 import threading
 import time
+from contextlib import suppress
 from typing import Any, Final
 
 from mountd.errors import BadInputError, DestinationExistsError, MountdError, NotFoundError, StoreUnreachableError
@@ -76,10 +77,15 @@ class Ownership:
         with self._lock:
             number, self._number, self._until_s = self._number, 0, 0.0
         if number:
-            try:
+            with suppress(MountdError):
                 self._destination.delete_control(_name(number))
-            except MountdError:
-                return
+
+    def release_what_is_left(self) -> None:
+        """As `release`, for a process of the same owner that was killed before it could."""
+        with suppress(MountdError):
+            number, told = self._last()
+            if told is not None and told["owner"] == self._owner:
+                self._destination.delete_control(_name(number))
 
     def _stop(self) -> None:
         self._end.set()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Self, cast
 
 from mountd.errors import DestinationExistsError
 from runtime import datastores
-from runtime.api.data_path import DataPath
+from runtime.api.data_path import DataReference
 from runtime.datastores import DatastoreRecord
 from runtime.datastores.addresses import azure_url
 from runtime.errors import UserErrorException
@@ -219,9 +219,9 @@ class Datastore:
         """'None': it needs none."""
         return "None"
 
-    def path(self, path: str | None = None, data_reference_name: str | None = None) -> DataPath:
-        """A path below this datastore, for `Dataset.File.from_files`."""
-        return DataPath(self, path, data_reference_name)
+    def path(self, path: str | None = None, data_reference_name: str | None = None) -> DataReference:
+        """A path below this datastore: for `Dataset.File.from_files`, or as an input of a job."""
+        return DataReference(self, data_reference_name, path)
 
     def set_as_default(self) -> None:
         """Use this datastore where none is named."""
@@ -237,11 +237,11 @@ class Datastore:
         target_path: str | None = None,
         overwrite: bool = False,  # noqa: FBT001, FBT002 # v1's signature
         show_progress: bool = True,  # noqa: ARG002, FBT001, FBT002 # v1's; nothing is printed here
-    ) -> DataPath:
+    ) -> DataReference:
         """Store every file below the folder `src_dir` under `target_path`, verified; all of them or none.
 
         Raises:
-            UserErrorException: no such folder, or a name is there already and `overwrite` is False.
+            UserErrorException: no such folder, or a name is there with other bytes and `overwrite` is False.
         """
         root = Path(src_dir)
         if not root.is_dir():
@@ -256,7 +256,7 @@ class Datastore:
         target_path: str | None = None,
         overwrite: bool = False,  # noqa: FBT001, FBT002 # v1's signature
         show_progress: bool = True,  # noqa: ARG002, FBT001, FBT002 # as above
-    ) -> DataPath:
+    ) -> DataReference:
         """Store `files` under `target_path` by their paths below `relative_root` (None: their common folder)."""
         paths = [Path(os.path.normpath(Path(each).absolute())) for each in files]
         if not paths:
@@ -295,21 +295,18 @@ class Datastore:
     def __repr__(self) -> str:
         return f"Datastore(name={self.name!r}, datastore_type={self.datastore_type!r}, url={self.url!r})"
 
-    def _upload(self, files: Sequence[tuple[Path, str]], target_path: str | None, overwrite: bool) -> DataPath:  # noqa: FBT001 # private
-        from mountd.stores.registry import open_lister, open_writer
-        from mountd.uploading.uploader import upload
+    def _upload(self, files: Sequence[tuple[Path, str]], target_path: str | None, overwrite: bool) -> DataReference:  # noqa: FBT001 # private
         from runtime.datasets.file import what_opens
+        from runtime.datastores.uploads import upload
 
         record = datastores.get(self.workspace.folder, self.name)
         parts = [part for part in (target_path or "").split("/") if part not in {"", ".", ".."}]  # v1 drops them too
         prefix = "".join(f"{part}/" for part in parts)
-        credential = what_opens(record.url, record.credential)
-        writer, lister = open_writer(record.url, credential), open_lister(record.url, credential)
         try:
-            upload(files, writer, lister, prefix=prefix, overwrite=overwrite)
+            upload(record, what_opens(record.url, record.credential), files, prefix, overwrite=overwrite)
         except DestinationExistsError as error:
             raise UserErrorException(f"{error} (overwrite=True)") from None
-        return DataPath(self, prefix)
+        return DataReference(self, None, prefix)
 
 
 def _account_credential(sas_token: str | None, account_key: str | None) -> "Credential | None":

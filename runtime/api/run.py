@@ -24,7 +24,6 @@ from runtime.workspace import WorkspaceFolder
 if TYPE_CHECKING:
     import subprocess
 
-    from runtime.api.dataset import FileDataset
 
 _POLL_S = 0.1
 _OFFLINE = "OfflineRun_"
@@ -70,8 +69,8 @@ class Run:
         return cls(Experiment(None, "offline"), f"{_OFFLINE}{uuid.uuid4()}")
 
     @property
-    def input_datasets(self) -> dict[str, "str | FileDataset"]:
-        """In a job: each input by its name; a path, or for mode direct the FileDataset."""
+    def input_datasets(self) -> dict[str, Any]:
+        """In a job: each input by its name; a path, or for mode direct the dataset."""
         listed = self._environ.get(INPUTS_VARIABLE, "")
         pairs = (pair.rpartition(":") for pair in listed.split(",") if pair)
         return {name: self._input(name, mode) for name, _, mode in pairs}
@@ -82,7 +81,7 @@ class Run:
         listed = self._environ.get(OUTPUTS_VARIABLE, "")
         return {name: self._environ[f"AZURE_ML_OUTPUT_{name}"] for name in listed.split(";") if name}
 
-    def _input(self, name: str, mode: str) -> "str | FileDataset":
+    def _input(self, name: str, mode: str) -> Any:
         value = self._environ[f"AZURE_ML_INPUT_{name}"]
         if mode != "direct":
             return value

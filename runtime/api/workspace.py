@@ -2,14 +2,15 @@
 
 v1 names a workspace by four strings, mostly from a `config.json`. They select a folder: the one that MOORAGE_WORKSPACE
 names, else the nearest `.moorage/` if it has that name, else ~/.moorage/workspaces/<name>, which is made on first use.
-Without a `config.json` it is the folder that `runtime.workspace.find` finds. No service is contacted.
+Without a `config.json` it is the folder that `runtime.workspace.find` finds. No service is contacted, and the strings that a
+service would know are always there: what was given, else 'local' or zeros.
 """
 
 import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from runtime import datastores
 from runtime import workspace as workspaces
@@ -17,8 +18,10 @@ from runtime.errors import UnknownNameError, UserErrorException
 from runtime.workspace import Identity, WorkspaceFolder
 
 if TYPE_CHECKING:
-    from runtime.api.dataset import FileDataset
     from runtime.api.datastore import Datastore
+    from runtime.api.experiment import Experiment
+    from runtime.api.keyvault import Keyvault
+    from runtime.api.run import Run
 
 _FOLDERS = (".azureml", "aml_config", "")
 _FILES = ("config.json", "project.json")
@@ -34,7 +37,13 @@ class Workspace:
         resource_group: str,
         workspace_name: str,
         auth: object = None,  # noqa: ARG002 # v1's parameter; nobody has to be convinced here
+        **_: object,  # v1's private ones
     ) -> None:
+        for what, given in zip(_KEYS, (subscription_id, resource_group, workspace_name), strict=True):
+            if not given or type(given) is not str:
+                raise UserErrorException(
+                    f"Workspace: {what} {given!r} is no text; Workspace.from_config() reads all three"
+                )
         self._open(Identity(workspace_name, subscription_id, resource_group))
 
     @classmethod
@@ -42,6 +51,7 @@ class Workspace:
         cls,
         path: str | os.PathLike[str] | None = None,
         auth: object = None,  # noqa: ARG003 # as above
+        _logger: object = None,
         _file_name: str | None = None,
     ) -> Self:
         """The workspace of a v1 `config.json`: `path` itself if it is a file, else searched for from there upwards.
@@ -67,10 +77,51 @@ class Workspace:
         auth: object = None,
         subscription_id: str | None = None,
         resource_group: str | None = None,
+        **_: object,  # v1's location, cloud and id
     ) -> Self:
         """The workspace called `name`."""
         unsaid = Identity(name)
         return cls(subscription_id or unsaid.subscription_id, resource_group or unsaid.resource_group, name, auth)
+
+    @classmethod
+    def create(
+        cls,
+        name: str,
+        auth: object = None,
+        subscription_id: str | None = None,
+        resource_group: str | None = None,
+        location: str | None = None,  # noqa: ARG003 # v1's; a folder is where it is
+        create_resource_group: bool = True,  # noqa: ARG003, FBT001, FBT002 # v1's
+        *_: object,
+        exist_ok: bool = False,
+        **__: object,
+    ) -> Self:
+        """Make the workspace called `name`, ~/.moorage/workspaces/<name>; what v1 would build in a cloud is not needed.
+
+        Raises:
+            UserErrorException: there is one of that name, and `exist_ok` is False.
+        """
+        if not exist_ok and name in cls.list():
+            raise UserErrorException(
+                f"there is a workspace '{name}' already; use Workspace.get({name!r}), or exist_ok=True"
+            )
+        return cls.get(name, auth, subscription_id, resource_group)
+
+    @classmethod
+    def list(
+        cls,
+        subscription_id: str | None = None,
+        auth: object = None,  # noqa: ARG003 # as above
+        resource_group: str | None = None,
+    ) -> "dict[str, list[Self]]":
+        """The workspaces of this user by name, of one subscription or resource group if they are given."""
+        found: dict[str, list[Self]] = {}
+        for folder in workspaces.all_named():
+            each = cls.of(folder)
+            told = ((subscription_id, each.subscription_id), (resource_group, each.resource_group))
+            if all(wanted in {None, known} for wanted, known in told):
+                found.setdefault(each.name, []).append(each)
+        return found
 
     @classmethod
     def of(cls, folder: WorkspaceFolder) -> Self:
@@ -107,6 +158,11 @@ class Workspace:
         return self._identity.location
 
     @property
+    def sku(self) -> str:
+        """v1's word for what is paid for; nothing is."""
+        return "Basic"
+
+    @property
     def datastores(self) -> "dict[str, Datastore]":
         """Every datastore by name."""
         from runtime.api.datastore import Datastore
@@ -114,9 +170,52 @@ class Workspace:
         return {record.name: Datastore(self, record.name) for record in datastores.load_all(self.folder).values()}
 
     @property
-    def datasets(self) -> "Mapping[str, FileDataset]":
+    def datasets(self) -> Mapping[str, Any]:
         """The latest version of every dataset by name; read when asked for."""
         return _Datasets(self)
+
+    @property
+    def experiments(self) -> "dict[str, Experiment]":
+        """The experiments that have runs, by name."""
+        from runtime.api.experiment import Experiment
+        from runtime.job import runs
+
+        names = sorted({record.spec.experiment for record in runs.read_all(self.folder)})
+        return {name: Experiment(self, name) for name in names}
+
+    def get_run(self, run_id: str) -> "Run":
+        """The run with this id.
+
+        Raises:
+            UnknownNameError: there is none.
+        """
+        from runtime.api.experiment import Experiment
+        from runtime.api.run import Run
+        from runtime.job import runs
+
+        return Run(Experiment(self, runs.read(self.folder, run_id).spec.experiment), run_id)
+
+    def get_default_keyvault(self) -> "Keyvault":
+        """The secrets of this workspace's users."""
+        from runtime.api.keyvault import Keyvault
+
+        return Keyvault(self)
+
+    def get_details(self) -> dict[str, Any]:
+        """The workspace as v1 describes it; `storageAccount` is the folder."""
+        scope = f"/subscriptions/{self.subscription_id}/resourceGroups/{self.resource_group}"
+        return {
+            "id": f"{scope}/providers/Microsoft.MachineLearningServices/workspaces/{self.name}",
+            "name": self.name,
+            "type": "Microsoft.MachineLearningServices/workspaces",
+            "location": self.location,
+            "sku": self.sku,
+            "tags": {},
+            "workspaceid": self.name,
+            "friendlyName": self.name,
+            "description": "",
+            "storageAccount": str(self.folder.path),
+        }
 
     def get_default_datastore(self) -> "Datastore":
         """The datastore that is used where none is named."""
@@ -136,11 +235,11 @@ class Workspace:
         self._identity = identity
 
 
-class _Datasets(Mapping[str, "FileDataset"]):
+class _Datasets(Mapping[str, Any]):
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
 
-    def __getitem__(self, name: str) -> "FileDataset":
+    def __getitem__(self, name: str) -> Any:
         from runtime.api.dataset import Dataset
 
         try:

@@ -110,6 +110,7 @@ def mount_dataset(invocation: Invocation, reference: str, folder: Path) -> None:
     """Mount a version on DIR (made if missing), until `mountd unmount DIR`. Where no mount can be made, download it."""
     from mountd import client
     from mountd.download import download
+    from runtime.datasets import tuning
     from runtime.datasets.file import resolve
 
     frozen = resolve(invocation.workspace(), reference)
@@ -121,7 +122,12 @@ def mount_dataset(invocation: Invocation, reference: str, folder: Path) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     mount = client.start(
-        frozen.manifest, folder, source=reference, credentials=frozen.credentials, withheld=frozen.withheld
+        frozen.manifest,
+        folder,
+        source=reference,
+        credentials=frozen.credentials,
+        settings=tuning.settings(),
+        withheld=frozen.withheld,
     )
     mount.release()
     click.echo(f"{reference} is mounted on {folder}; end it with: mountd unmount {folder}")

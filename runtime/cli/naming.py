@@ -63,11 +63,11 @@ def show_dataset(invocation: Invocation, reference: str, as_json: bool) -> None:
     record = find_record(workspace, reference)
     with open_catalog(workspace) as catalog:
         lineage = catalog.lineage(record)
-    row = dataset_row(record)
+    row, defined = dataset_row(record), _definition_row(record)
     if as_json:
-        print_one(row | {"lineage": _lineage_row(workspace, lineage)}, as_json=True)
+        print_one(row | defined | {"lineage": _lineage_row(workspace, lineage)}, as_json=True)
         return
-    print_one(row, as_json=False)
+    print_one(row | {key: ", ".join(values) for key, values in defined.items() if values}, as_json=False)
     for key, value in _lineage_lines(workspace, lineage):
         click.echo(f"{key:12} {printable(value)}")
 
@@ -157,6 +157,17 @@ def dataset_row(record: "DatasetRecord") -> dict[str, Any]:
         "tags": dict(record.tags),
         "definition": json.loads(record.definition),
     }
+
+
+def _definition_row(record: "DatasetRecord") -> dict[str, list[str]]:
+    """What a File dataset's definition says besides its paths, in words."""
+    from runtime.datasets.file import FileDefinition
+
+    if json.loads(record.definition).get("type") != "file":
+        return {}
+    definition = FileDefinition.from_json(record.definition)
+    keys = list(definition.partition.names) if definition.partition else []
+    return {"steps": [str(step) for step in definition.steps], "partition_keys": keys}
 
 
 def tag_pairs(pairs: Sequence[str]) -> Mapping[str, str]:

@@ -1,7 +1,8 @@
 """A File dataset: what a user defined, and the manifest that it was frozen into.
 
-    definition   a small JSON document, kept in the catalog: paths, and steps on them (none yet)
+    definition   a small JSON document, kept in the catalog: paths, a partition format, and steps on the files
     freezing     asks each store what lies at its paths, and writes manifests/<digest>.sqlite in the workspace
+    picking      what the steps leave of that, as a manifest of its own; of a version, it is made from the version's manifest
     resolving    from a name or an id back to that manifest, with the credentials its sources need today
 
 The manifest is named by its digest, so it is written once and never changes. If the file is gone (a workspace that shares
@@ -13,17 +14,21 @@ the environment.
 import contextlib
 import json
 import logging
+import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from runtime import datastores
 from runtime.catalog import DatasetRecord, Made, check_name, open_catalog
 from runtime.catalog.rows import checked_description, checked_tags
+from runtime.datasets import picking, steps
+from runtime.datasets.partition import PartitionFormat, parse_partition_format
 from runtime.datasets.paths import DatasetPath, Place, arrange, locate
+from runtime.datasets.steps import Step
 from runtime.errors import DatasetValidationError, UserErrorException
 from runtime.workspace import WorkspaceFolder
 from runtime.workspace.files import sync_folder
@@ -36,18 +41,39 @@ Progress = Callable[[int], None]
 _FORMAT = 1
 
 
+class Definition(Protocol):
+    """A dataset's definition of whatever kind: the paths of its files, and the text that the catalog keeps."""
+
+    @property
+    def paths(self) -> tuple[DatasetPath, ...]:
+        """Where its files lie."""
+
+    def to_json(self) -> str:
+        """The document."""
+
+
 @dataclass(frozen=True, slots=True)
 class FileDefinition:
     """What files a dataset consists of, as its user said it."""
 
     paths: tuple[DatasetPath, ...]
+    partition_format: str | None = None
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def partition(self) -> PartitionFormat | None:
+        """The partition format, parsed."""
+        return parse_partition_format(self.partition_format) if self.partition_format is not None else None
 
     def to_json(self) -> str:
         """The document; equal definitions give equal text."""
         paths = [
             {"url": path.url} if path.url else {"datastore": path.datastore, "path": path.path} for path in self.paths
         ]
-        return json.dumps({"version": _FORMAT, "type": "file", "paths": paths, "steps": []})
+        # A key that is new stands there only where it says something, so that the text of a definition never changes.
+        partition = {} if self.partition_format is None else {"partition_format": self.partition_format}
+        taken = [step.to_json() for step in self.steps]
+        return json.dumps({"version": _FORMAT, "type": "file", "paths": paths, "steps": taken} | partition)
 
     @classmethod
     def from_json(cls, text: str) -> "FileDefinition":
@@ -58,17 +84,26 @@ class FileDefinition:
         """
         try:
             document = json.loads(text)
-            kind = (document["version"], document["type"], document["steps"])
+            kind, taken = (document["version"], document["type"]), list(document["steps"])
             paths = tuple(DatasetPath(**path) for path in document["paths"])
         except (ValueError, TypeError, KeyError):
             raise DatasetValidationError(
                 "the dataset's definition in the catalog is damaged; register it again"
             ) from None
-        if kind != (_FORMAT, "file", []):
+        if kind != (_FORMAT, "file") or document.keys() - {"version", "type", "paths", "steps", "partition_format"}:
             raise DatasetValidationError(
                 "the dataset was registered by a newer Moorage; install that version to read it"
             )
-        return cls(paths)
+        return cls(paths, document.get("partition_format"), tuple(map(steps.from_json, taken)))
+
+
+def files_of(text: str) -> FileDefinition:
+    """The files that a definition of whatever kind is about; errors as `FileDefinition.from_json`."""
+    with contextlib.suppress(ValueError, TypeError, KeyError):
+        document = json.loads(text)
+        if (document["version"], document["type"]) == (_FORMAT, "tabular"):
+            return FileDefinition(tuple(DatasetPath(**path) for path in document["paths"]))
+    return FileDefinition.from_json(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,40 +127,82 @@ def freeze_definition(
     workspace: WorkspaceFolder,
     definition: FileDefinition,
     progress: Progress | None = None,
-    only: Mapping[str, str] | None = None,
+    whole: Path | None = None,
+    done: int = 0,
 ) -> FrozenDataset:
     """List what lies at the paths now, and keep the manifest; `progress` gets the number of files seen so far.
 
-    `only` are the files of an output that its commit lists, with their ETags: no other file counts, and none may lack.
+    With `whole`, a manifest of these paths after the first `done` steps, nobody is asked: what is left is picked from it.
 
     Raises:
-        DataChangedError: a file of `only` is gone or another.
         UnknownNameError: a datastore is not there.
         MountdError: nothing lies at a path, or a store refuses, cannot be reached, or lists what no tree can hold.
     """
-    from mountd.freeze import FreezeSource, freeze
-
     granted = _granted(workspace, definition)
-    settled = [_settled(place, credential) for place, credential in granted]
-    sources = [
-        FreezeSource(place.base_url, credential, place.pattern, under, only)
-        for place, (_, credential), under in zip(settled, granted, arrange(settled), strict=True)
-    ]
     with _draft_of(workspace) as draft:
-        summary = freeze(sources, draft, progress=progress)
-        if only is not None and summary.files != len(only):
-            raise _lacking(sources[0].url, len(only), summary.files)
-        target = _manifest_path(workspace, summary.digest)
-        if not target.exists():
-            draft.replace(target)
-            sync_folder(target.parent)
+        made = draft
+        if whole is None:
+            digest = _list(granted, draft, progress)
+        if whole is not None or definition.steps:
+            made = draft.with_name("picked")
+            digest = picking.pick(whole or draft, made, definition.steps, done, definition.partition).digest
+        target = _kept(workspace, made, digest)
     return _frozen(workspace, target, granted)
 
 
-def _lacking(url: str, wanted: int, found: int) -> Exception:
-    from mountd.errors import DataChangedError
+def adopt(workspace: WorkspaceFolder, definition: Definition, frozen: FrozenDataset) -> FrozenDataset:
+    """`frozen`, which `definition` was frozen into in whatever workspace, as a dataset of this one."""
+    target = _manifest_path(workspace, frozen.digest)
+    if not target.exists():
+        with _draft_of(workspace) as draft:
+            shutil.copyfile(frozen.manifest, draft)
+            _kept(workspace, draft, frozen.digest)
+    return _frozen(workspace, target, _granted(workspace, definition))
 
-    return DataChangedError(f"{url}: {wanted} files were committed, and {found} of them are there; run the job again")
+
+def freeze_files(workspace: WorkspaceFolder, definition: FileDefinition, only: Mapping[str, str]) -> FrozenDataset:
+    """As `freeze_definition`, of the files below its one path that an output's commit lists, each with its ETag.
+
+    Raises:
+        DataChangedError: one of them is gone or another.
+    """
+    granted = _granted(workspace, definition)
+    with _draft_of(workspace) as draft:
+        frozen = _frozen(workspace, _kept(workspace, draft, _list(granted, draft, None, only)), granted)
+    if frozen.files != len(only):
+        from mountd.errors import DataChangedError
+
+        where, found = granted[0][0].base_url, frozen.files
+        raise DataChangedError(
+            f"{where}: {len(only)} files were committed, and {found} of them are there; run the job again"
+        )
+    return frozen
+
+
+def _list(
+    granted: "list[tuple[Place, Credential | None]]",
+    target: Path,
+    progress: Progress | None,
+    only: Mapping[str, str] | None = None,
+) -> str:
+    """Freeze all that lies at these places, or `only` these files; the digest."""
+    from mountd.freeze import FreezeSource, freeze
+
+    settled = [_settled(place, credential) for place, credential in granted]
+    sources = [
+        FreezeSource(place.base_url, credential, place.pattern, under, only=only)
+        for place, (_, credential), under in zip(settled, granted, arrange(settled), strict=True)
+    ]
+    return freeze(sources, target, progress=progress).digest
+
+
+def _kept(workspace: WorkspaceFolder, draft: Path, digest: str) -> Path:
+    """The manifest of this digest in the workspace; `draft` is it if it is not there yet."""
+    target = _manifest_path(workspace, digest)
+    if not target.exists():
+        draft.replace(target)
+        sync_folder(target.parent)
+    return target
 
 
 @contextlib.contextmanager
@@ -145,30 +222,30 @@ def _draft_of(workspace: WorkspaceFolder) -> Iterator[Path]:
 def register(
     workspace: WorkspaceFolder,
     name: str,
-    definition: FileDefinition,
+    definition: Definition,
     *,
     description: str | None = None,
     tags: Mapping[str, str] | None = None,
     create_new_version: bool = False,
     progress: Progress | None = None,
     made: Made | None = None,
-    only: Mapping[str, str] | None = None,
+    frozen: FrozenDataset | None = None,
 ) -> DatasetRecord:
-    """Freeze `definition` and give it a name, `made` by a run's output (with `only` its files) or by nobody.
+    """Freeze `definition` (unless it is `frozen` already) and give it a name, `made` by a run's output or by nobody.
 
     Errors as `freeze_definition` and `Catalog.register`.
     """
     check_name(name)
     checked_description(description or "")  # now, and not after a listing of an hour
     checked_tags(tags or {})
-    frozen = freeze_definition(workspace, definition, progress, only)
+    found = _found(workspace, definition, frozen, progress)
     with open_catalog(workspace) as catalog:
         return catalog.register(
             name,
             definition.to_json(),
-            frozen.digest,
-            frozen.files,
-            frozen.size_bytes,
+            found.digest,
+            found.files,
+            found.size_bytes,
             description,
             tags,
             create_new_version=create_new_version,
@@ -176,11 +253,25 @@ def register(
         )
 
 
-def save(workspace: WorkspaceFolder, definition: FileDefinition, progress: Progress | None = None) -> DatasetRecord:
-    """Freeze `definition` and keep it without a name, so that a job can refer to it by id."""
-    frozen = freeze_definition(workspace, definition, progress)
+def save(
+    workspace: WorkspaceFolder,
+    definition: Definition,
+    progress: Progress | None = None,
+    frozen: FrozenDataset | None = None,
+) -> DatasetRecord:
+    """Freeze `definition`, unless it is `frozen`, and keep it without a name, so that a job can refer to it by id."""
+    found = _found(workspace, definition, frozen, progress)
     with open_catalog(workspace) as catalog:
-        return catalog.save(definition.to_json(), frozen.digest, frozen.files, frozen.size_bytes)
+        return catalog.save(definition.to_json(), found.digest, found.files, found.size_bytes)
+
+
+def _found(
+    workspace: WorkspaceFolder, definition: Definition, frozen: FrozenDataset | None, progress: Progress | None
+) -> FrozenDataset:
+    if frozen is not None:
+        return adopt(workspace, definition, frozen)
+    files = definition if isinstance(definition, FileDefinition) else FileDefinition(definition.paths)
+    return freeze_definition(workspace, files, progress)
 
 
 def find_record(workspace: WorkspaceFolder, reference: str) -> DatasetRecord:
@@ -208,7 +299,7 @@ def resolve(workspace: WorkspaceFolder, reference: str, progress: Progress | Non
 
 def open_record(workspace: WorkspaceFolder, record: DatasetRecord, progress: Progress | None = None) -> FrozenDataset:
     """The frozen dataset of one version; errors as `resolve`."""
-    definition = FileDefinition.from_json(record.definition)
+    definition = files_of(record.definition)
     manifest = _manifest_path(workspace, record.digest)
     if manifest.exists():
         return _frozen(workspace, manifest, _granted(workspace, definition))
@@ -223,7 +314,7 @@ def open_record(workspace: WorkspaceFolder, record: DatasetRecord, progress: Pro
     return again
 
 
-def _granted(workspace: WorkspaceFolder, definition: FileDefinition) -> "list[tuple[Place, Credential | None]]":
+def _granted(workspace: WorkspaceFolder, definition: Definition) -> "list[tuple[Place, Credential | None]]":
     """Where each path lies, and what opens it."""
     from mountd.stores.credentials import sas
 

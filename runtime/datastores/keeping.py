@@ -22,8 +22,11 @@ SERVICE: Final = "moorage"
 _LOG = logging.getLogger(__name__)
 
 
-def keep(folder: Path, name: str, secret: str) -> str:
-    """Keep the secret of the datastore `name` in the workspace `folder`; the item's name, '' where there is no keyring."""
+def keep(folder: Path, name: str, secret: str, otherwise: str = "it is kept in a file instead") -> str:
+    """Keep the secret of the datastore `name` in the workspace `folder`; the item's name, '' where there is no keyring.
+
+    `otherwise` is what the caller does then; a keyring that refuses is told with it.
+    """
     backend = _backend()
     if backend is None:
         return ""
@@ -31,7 +34,7 @@ def keep(folder: Path, name: str, secret: str) -> str:
     try:
         backend.set_password(SERVICE, item, secret)
     except Exception as error:  # noqa: BLE001  # each backend has exceptions of its own
-        _LOG.warning("the keyring refuses a secret (%s); it is kept in a file instead", type(error).__name__)
+        _LOG.warning("the keyring refuses a secret (%s); %s", type(error).__name__, otherwise)
         return ""
     return item
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from mountd.errors import MountdError, MountPointError
+from runtime.datasets import tuning
 from runtime.errors import JobError
 from runtime.job.bell import Bell
 from runtime.job.layout import RUN_ID, InputPlace, Layout, OutputPlace
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from mountd.stores.credentials import Credential
 
 MOUNT_DEADLINE_S = 60.0
-_UNMOUNT_S = 30.0
+_JOIN_S = 30.0
 Counters = Mapping[str, Mapping[str, int]]
 Place = InputPlace | OutputPlace
 
@@ -121,7 +122,7 @@ class Session:
 
     def _stop(self, place: Place, mount: "Mount") -> None:
         try:
-            mount.stop(_UNMOUNT_S)
+            mount.stop(tuning.unmount_timeout_s())
         except (MountdError, OSError) as error:
             self._say(f"{'input' if isinstance(place, InputPlace) else 'output'} '{place.spec.name}': {error}")
 
@@ -199,7 +200,7 @@ def _bring_up(
     except BaseException:
         cancelled.set()
         for thread in threads:
-            thread.join(_UNMOUNT_S)
+            thread.join(_JOIN_S)
         _take_late_ones(finished, session, wanted)
         raise
 
@@ -251,6 +252,7 @@ def _prepare(place: InputPlace, frozen: Frozen, mark: str, cancelled: threading.
         source=place.spec.dataset,
         credentials=frozen.credentials,
         withheld=frozen.withheld,
+        settings=tuning.settings(),
         lifeline=True,
         mark=mark,
         timeout_s=MOUNT_DEADLINE_S,
@@ -283,7 +285,7 @@ def _download(folder: Path, frozen: Frozen, cancelled: threading.Event) -> Count
         if cancelled.is_set():
             raise _CancelledError
 
-    result = download(frozen.manifest, folder, credentials=frozen.credentials, progress=progress)
+    result = download(frozen.manifest, folder, credentials=frozen.credentials, progress=progress, **tuning.download())
     return {
         "reads": {"count": 0, "bytes": 0},
         "fetch": {"requests": result.files if result.fetched_bytes else 0, "bytes": result.fetched_bytes},

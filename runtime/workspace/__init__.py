@@ -22,7 +22,17 @@ from typing import ClassVar
 from runtime.errors import UnknownNameError, UserErrorException
 from runtime.workspace.files import locked, read_toml, toml_text, write_whole
 
-__all__ = ["Identity", "WorkspaceFolder", "check_catalog_url", "default_for_run", "find", "home", "init", "named"]
+__all__ = [
+    "Identity",
+    "WorkspaceFolder",
+    "all_named",
+    "check_catalog_url",
+    "default_for_run",
+    "find",
+    "home",
+    "init",
+    "named",
+]
 
 FOLDER = ".moorage"
 VARIABLE = "MOORAGE_WORKSPACE"
@@ -138,6 +148,13 @@ def named(identity: Identity, environ: Mapping[str, str] = os.environ) -> Worksp
         folder = init(folder.path, identity=identity)
         print(f"moorage: the workspace '{identity.name}' is {folder.path}", file=sys.stderr)  # noqa: T201 # as above
     return folder
+
+
+def all_named(environ: Mapping[str, str] = os.environ) -> list[WorkspaceFolder]:
+    """The workspaces below ~/.moorage: those that have names of their own, and the default one."""
+    above = home(environ) / FOLDER
+    places = [above / "default", *sorted((above / "workspaces").glob("*"))]
+    return [folder for folder in map(WorkspaceFolder, places) if folder.exists()]
 
 
 def init(path: Path, catalog_url: str | None = None, identity: Identity | None = None) -> WorkspaceFolder:

@@ -4,6 +4,7 @@ import os
 import shutil
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 
 import click
 import pytest
@@ -287,3 +288,21 @@ class TestCgroups:
     @staticmethod
     def escaped(path: Path) -> str:
         return str(path).replace(" ", "\\040")
+
+
+def test_a_negative_cache_size_leaves_so_much_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=100 * GIB, used=70 * GIB, free=30 * GIB))
+    told = {"cache_dir": str(tmp_path / "made/later"), "cache_size": "-20GiB"}
+    assert load(told).settings.cache_size_bytes == 10 * GIB
+    assert load(texts(load(told).settings)).settings.cache_size_bytes == 10 * GIB
+    assert load(told | {"cache_size": "-31GiB"}).settings.cache_size_bytes == 0
+    with pytest.raises(BadInputError, match="not a size"):
+        load({"cache_size": "--1"})
+
+
+@pytest.mark.warns
+def test_a_variable_that_is_almost_ours_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(2):
+        load(environ={"HOME": "/nowhere", "MOORAGE_CACHE_DIRS": "/x", "MOORAGE_WORKSPACE": "/x", "MOORAGE_RUN_ID": "x"})
+    told = "MOORAGE_CACHE_DIRS is set, and no setting is called so; did you mean MOORAGE_CACHE_DIR?"
+    assert [record.getMessage() for record in caplog.records] == [told]

@@ -5,6 +5,7 @@ uid keeps CAP_DAC_READ_SEARCH, because the interpreter may lie below /root; it g
 """
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,9 @@ def as_another_user(command: list[str], folder: Path) -> tuple[list[str], dict[s
     variables = {"FOLDER": str(folder), "HOME": str(home), "TMPDIR": str(home)}
     if os.geteuid() != 0:
         return ["bash", "-c", 'cd "$HOME"; exec "$@"', "as", *command], variables
-    for each in (folder, *folder.parents[:2]):
-        each.chmod(0o755)
+    root = Path(tempfile.gettempdir())
+    for each in (folder, *folder.parents):
+        if each.is_relative_to(root) and each != root:
+            each.chmod(0o755)
     os.chown(home, NOBODY, NOBODY)
     return ["unshare", "-m", "--propagation", "private", "bash", "-c", _BECOME, "become", *command], variables

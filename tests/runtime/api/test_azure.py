@@ -1,7 +1,7 @@
 """The v1 faces on a real Blob server: registered with its protocol and endpoint, or named by URL."""
 
 import json
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -49,6 +49,24 @@ def test_what_is_uploaded_can_be_registered_and_downloaded(
     one = Dataset.File.from_files((blob, "in/deep/a.bin")).frozen()
     assert (one.single_file, one.files) == ("a.bin", 1)
     assert KEY not in f"{one} {blob!r}"
+
+
+@pytest.mark.warns
+def test_parts_partitions_and_repeated_uploads_work_on_blobs(
+    workspace: Workspace, azurite: Azurite, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    azurite.make_container("api-parts")
+    blob = registered(workspace, azurite, "api-parts")
+    make_tree(tmp_path / "data", {"2020/01/a b.csv": 100, "2020/02/c.csv": 30, "2021/01/d.csv": 70_000})
+    for _ in range(2):
+        made = Dataset.File.upload_directory(tmp_path / "data", (blob, "in"))
+    assert "3 of 3 files are in blob/in/ already with the same bytes" in caplog.text
+    dated = Dataset.File.from_files((blob, "in/**"), partition_format="in/{day:yyyy/MM}/{name}.csv")
+    assert [row["name"] for row in dated.get_partition_key_values(["name"])] == ["a b", "c", "d"]
+    recent = dated.filter((dated["day"] >= date(2020, 2, 1)) & (dated.file_metadata("Size") < 1000))
+    assert recent.register(workspace, "recent").to_path() == ["/2020/02/c.csv"]
+    assert made.skip(2).download(tmp_path / "got") == [f"{tmp_path}/got/2021/01/d.csv"]
+    assert (tmp_path / "got/2021/01/d.csv").read_bytes() == content("2021/01/d.csv", 0, 70_000)
 
 
 @pytest.mark.usefixtures("workspace")

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from mountd import client
-from runtime import cli
+from runtime import Dataset, Datastore, Workspace, cli
 from runtime.cli import Invocation, call
 from tests.support.content import content, make_tree
 
@@ -134,6 +134,19 @@ def test_names_and_tags_change_and_the_list_goes_by_them(ready: Shell) -> None:
     assert "2 files" in ready.ok("dataset", "download", unnamed, "got")  # its id is for ever
     ready.ok("dataset", "unregister", "both")
     assert "unregistered; its id" in ready.fails(4, "dataset", "show", "both")
+
+
+def test_show_tells_the_steps_and_partition_keys_of_a_definition(ready: Shell) -> None:
+    workspace = Workspace.from_config()
+    made = Dataset.File.from_files(
+        (Datastore.get(workspace, "data"), "**"), partition_format="{name}.csv", validate=False
+    )
+    made.take(2).filter(made.file_metadata("Size") > 0).register(workspace, "part")
+    told = ready.ok("dataset", "show", "part")
+    assert "steps        take 2, filter (file('Size') > 0)\n" in told
+    assert "partition_keys name\n" in told
+    document = json.loads(ready.ok("dataset", "show", "part", "--json"))
+    assert (document["steps"], document["partition_keys"]) == (["take 2", "filter (file('Size') > 0)"], ["name"])
 
 
 def test_names_and_texts_are_shown_as_they_are_and_a_terminal_obeys_none(ready: Shell) -> None:

@@ -170,7 +170,9 @@ def test_a_definition_reads_back_and_equal_ones_are_equal_text(tmp_path: Path) -
     ("change", "said"),
     [
         ({"version": 2}, "newer Moorage"),
-        ({"steps": [{"take": 1}]}, "newer Moorage"),
+        ({"steps": [{"fold": 1}]}, "a step 'fold' that this Moorage does not know"),
+        ({"steps": [{"filter": ["near", 1]}]}, "an operation that this Moorage does not know"),
+        ({"unheard": 1}, "newer Moorage"),
         ({"paths": [{"x": 1}]}, "damaged"),
     ],
 )

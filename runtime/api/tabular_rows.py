@@ -1,0 +1,166 @@
+"""What can be asked of a tabular dataset's rows: their columns, batches, frames of several libraries, and files."""
+
+import contextlib
+import datetime as dt
+import logging
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runtime.api.registered import RegisteredDataset
+from runtime.catalog import DatasetRecord
+from runtime.datasets import contents, file
+from runtime.datasets.file import FileDefinition, FrozenDataset
+from runtime.datasets.tabular import evaluating
+from runtime.datasets.tabular.definition import TabularDefinition
+from runtime.datasets.tabular.files import open_files
+from runtime.datasets.tabular.violations import Violations
+from runtime.errors import UserErrorException
+from runtime.workspace import WorkspaceFolder, find
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
+
+    from runtime.api.file_dataset import FileDataset
+    from runtime.datasets.tabular.evaluating import Rows
+
+_LOG = logging.getLogger(__name__)
+_ON = ("null", "fail")
+_TOLD: set[str] = set()  # notes are said once a process
+
+
+class TabularRows(RegisteredDataset):
+    """The rows of a definition and of the files that it was frozen into, which happens when they are first asked for."""
+
+    def __init__(
+        self,
+        definition: TabularDefinition,
+        folder: WorkspaceFolder | None = None,
+        record: DatasetRecord | None = None,
+        origin: "TabularRows | None" = None,
+    ) -> None:
+        super().__init__(folder, record)
+        self.definition = definition
+        self._origin = origin  # whose rows these are a part of
+        self._frozen: FrozenDataset | None = None
+
+    @property
+    def partition_keys(self) -> list[str]:
+        """The parts of the partition format; none if there is none."""
+        return list(self.definition.partition.names) if self.definition.partition else []
+
+    @property
+    def data_changed_time(self) -> dt.datetime | None:
+        """When the newest of its frozen files was changed, in UTC; None if their store tells no time."""
+        return contents.newest(self.frozen().manifest)
+
+    def get_partition_key_values(self, partition_keys: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """The different values of these parts (None: of all) that its files have; files without bytes do not count.
+
+        Raises:
+            UserErrorException: a key is no part of the partition format, or there is none.
+        """
+        keys = self.partition_keys if partition_keys is None else list(partition_keys)
+        if unknown := [key for key in keys if key not in self.partition_keys]:
+            raise UserErrorException(
+                f"no partition key {unknown[0]!r}; there are {', '.join(self.partition_keys) or 'none'}"
+            )
+        if not keys:
+            raise UserErrorException("there are no partition keys; give a partition_format")
+        with open_files(self.frozen()) as files:
+            return evaluating.partition_values(self.definition, files, keys)
+
+    @property
+    def schema(self) -> "pa.Schema":
+        """The columns and their Arrow types; reads the first rows."""
+        with self._rows() as rows:
+            return rows.schema
+
+    def to_batches(self, on_error: str = "null") -> "Iterator[pa.RecordBatch]":
+        """The rows as Arrow record batches, read as they are asked for.
+
+        Raises:
+            DatasetValidationError: the files are not what the dataset says; with on_error='fail', a value is none of its
+                column's type.
+        """
+        with self._rows(on_error) as rows:
+            yield from rows.batches
+
+    def to_arrow(self, on_error: str = "null") -> "pa.Table":
+        """All rows as one Arrow table; errors as `to_batches`."""
+        import pyarrow as pa
+
+        with self._rows(on_error) as rows:
+            return pa.Table.from_batches(rows.batches, rows.schema)
+
+    def to_polars(self, on_error: str = "null") -> "pl.DataFrame":
+        """All rows as a frame of polars, which must be installed; errors as `to_batches`."""
+        import polars as pl
+
+        return pl.DataFrame(self.to_arrow(on_error))
+
+    def to_pandas_dataframe(self, on_error: str = "null", out_of_range_datetime: str = "null") -> "pd.DataFrame":
+        """All rows as a frame of pandas; with a timestamp column, that is also the index.
+
+        Times are datetime64[ns]; one before 1677 or after 2262 does not fit and is null, or, with 'fail', an error.
+
+        Raises:
+            DatasetValidationError: as `to_batches`.
+        """
+        from runtime.datasets.tabular.frames import to_pandas
+
+        for word, given in (("on_error", on_error), ("out_of_range_datetime", out_of_range_datetime)):
+            if given not in _ON:
+                raise UserErrorException(f"{word}={given!r}: use 'null' or 'fail'")
+        frame = to_pandas(self.to_arrow(on_error), fails=out_of_range_datetime == "fail")
+        if self.definition.timestamp in frame.columns:
+            frame.index = frame[self.definition.timestamp].rename(None)
+        return frame
+
+    def to_csv_files(self, separator: str = ",") -> "FileDataset":
+        """The rows as files `part-00000.csv`, quoted where needed, in a folder of this machine's."""
+        from runtime.datasets.tabular.frames import write_csv
+
+        return self._written(lambda folder: write_csv(self.schema, self.to_batches(), folder, separator))
+
+    def to_parquet_files(self) -> "FileDataset":
+        """The rows as files `part-00000.parquet` in a folder of this machine's."""
+        from runtime.datasets.tabular.frames import write_parquet
+
+        return self._written(lambda folder: write_parquet(self.schema, self.to_batches(), folder))
+
+    def _written(self, write: Callable[[Path], None]) -> "FileDataset":
+        from runtime.api.dataset import FileDatasetFactory
+
+        folder = Path(tempfile.mkdtemp(prefix="moorage-"))
+        write(folder)
+        return FileDatasetFactory.from_files(folder)
+
+    def frozen(self) -> FrozenDataset:
+        """The manifest of its files; made on first use."""
+        if self._frozen is None:
+            if self._origin is not None and self._record is None:
+                self._frozen = self._origin.frozen()
+            elif self._record is None:
+                self._frozen = file.freeze_definition(self.folder, FileDefinition(self.definition.paths))
+            else:
+                self._frozen = file.open_record(self.folder, self._record)
+        return self._frozen
+
+    @property
+    def folder(self) -> WorkspaceFolder:
+        """The workspace folder that it belongs to: its datastore's, or the one that this process finds."""
+        self._folder = self._folder or find()
+        return self._folder
+
+    @contextlib.contextmanager
+    def _rows(self, on_error: str = "null") -> "Iterator[Rows]":
+        with open_files(self.frozen()) as files:
+            rows = evaluating.evaluate(self.definition, files, Violations(fails=on_error == "fail"))
+            for note in set(rows.notes) - _TOLD:
+                _TOLD.add(note)
+                _LOG.warning("%s", note)
+            yield rows
