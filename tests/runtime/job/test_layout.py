@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,9 +26,12 @@ def laid_out(
     outputs: tuple[OutputSpec, ...] = (),
     facts: InputFacts = FACTS,
     no_fuse: str | None = None,
+    no_output_mount: str | None = None,
 ) -> Layout:
     spec = JobSpec("run_1", "job", command or ("true",), "/home/me", inputs, outputs)
-    return lay_out(spec, {each.name: facts for each in inputs}, around(no_fuse))
+    return lay_out(
+        spec, {each.name: facts for each in inputs}, replace(around(no_fuse), no_output_mount=no_output_mount)
+    )
 
 
 def test_a_mounted_input_is_a_path_in_every_variable() -> None:
