@@ -143,6 +143,8 @@ def remove_folder(place: Place) -> None:
         return
     with contextlib.suppress(OSError):  # not empty, or mounted still: then it is not ours to remove
         place.folder.rmdir()
+        if isinstance(place, OutputPlace):
+            place.folder.parent.rmdir()
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mountd import client
+from mountd.errors import MountdError
 from runtime.workspace import WorkspaceFolder
 from tests.runtime.job import jobs
 from tests.support.mounts import mounts_below
@@ -77,16 +78,11 @@ def test_without_its_driver_a_mounted_output_is_staged_and_one_line_says_so(
 _THROUGH_A_DEATH = """
 import os, sys, time
 from pathlib import Path
-model, sign = Path(os.environ["model"]), Path(sys.argv[1])
+model, signs = Path(os.environ["model"]), Path(sys.argv[1])
 (model / "before").write_bytes(b"before")
-first = model.stat().st_dev
-(sign / "written").touch()
-while True:
-    try:
-        if model.stat().st_dev != first and os.path.ismount(model):
-            break
-    except OSError:
-        pass
+(signs / "written").touch()
+end = time.monotonic() + 40
+while not (signs / "back").exists() and time.monotonic() < end:
     time.sleep(0.01)
 assert (model / "before").read_bytes() == b"before"
 (model / "after").write_bytes(b"after")
@@ -99,9 +95,18 @@ def test_a_job_goes_on_when_the_worker_of_its_output_is_killed(workspace: Worksp
         until((tmp_path / "written").exists, what="the first file")
         (record,) = (each for each in client.mounts() if each.mountpoint.is_relative_to(workspace.path))
         os.kill(record.worker.pid, signal.SIGKILL)
+        until(lambda: _restarts(record.mountpoint) == 1, what="the next worker")
+        (tmp_path / "back").touch()
         _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert stored(workspace) == {"before": b"before", "after": b"after"}
+
+
+def _restarts(mountpoint: Path) -> int:
+    try:
+        return int(client.status(mountpoint)["restarts"]) if os.path.ismount(mountpoint) else -1
+    except (MountdError, OSError):
+        return -1
 
 
 def test_what_the_store_refuses_is_code_120_and_resumed_without_a_mount(workspace: WorkspaceFolder) -> None:
