@@ -11,15 +11,13 @@ nearest name; nothing here opens, makes or locks anything.
 import difflib
 import logging
 import os
-import shutil
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
-from mountd import parsing
-from mountd.cgroup import cgroup_limit
+from mountd import defaults, parsing
 from mountd.errors import BadInputError, NotFoundError
 from mountd.log import LogFormat
 from mountd.units import format_duration, format_size
@@ -32,9 +30,6 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 _KIB: Final = 1024
 _MIB: Final = 1024 * _KIB
 _GIB: Final = 1024 * _MIB
-_CACHE_LIMIT: Final = 200 * _GIB
-_MEMORY: Final = 256 * _MIB
-_LEAST_MEMORY: Final = 4 * _MIB
 _MACHINE_FILE: Final = Path("/etc/moorage/config.toml")
 DEFAULT: Final = "default"
 _LOG = logging.getLogger(__name__)
@@ -114,7 +109,7 @@ def load(
         else:
             values[field.attribute] = field.default(environ, values)
     if values["cache_size_bytes"] < 0:
-        values["cache_size_bytes"] = _room(values["cache_dir"], -values["cache_size_bytes"])
+        values["cache_size_bytes"] = defaults.room(values["cache_dir"], -values["cache_size_bytes"])
     origins = {field.name: given[field.name][0] if field.name in given else DEFAULT for field in FIELDS}
     return Loaded(Settings(**values), origins)
 
@@ -168,19 +163,8 @@ def _tell_unknown(environ: Mapping[str, str]) -> None:
 
 
 def _files(environ: Mapping[str, str]) -> list[Path]:
-    folder = _home(environ, "XDG_CONFIG_HOME", ".config")
+    folder = defaults.home(environ, "XDG_CONFIG_HOME", ".config")
     return [*([folder / "moorage" / "config.toml"] if folder else []), _MACHINE_FILE]
-
-
-def _home(environ: Mapping[str, str], variable: str, below: str) -> Path | None:
-    """One of the XDG base folders; None where there is neither the variable nor a home."""
-    chosen = Path(environ.get(variable, ""))
-    if chosen.is_absolute():  # the XDG rule: a relative one is to be ignored
-        return chosen
-    try:
-        return Path(environ.get("HOME") or Path.home()) / below
-    except RuntimeError:
-        return None
 
 
 def _read_toml(path: Path, *, required: bool) -> dict[str, str]:
@@ -229,81 +213,24 @@ def _exact(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _default_cache_dir(environ: Mapping[str, str], _: Mapping[str, Any]) -> Path:
-    if getattr(os, "geteuid", lambda: 1)() == 0:
-        return Path("/var/cache/moorage")
-    folder = _home(environ, "XDG_CACHE_HOME", ".cache")
-    if folder is None:
-        raise BadInputError("no home folder to keep a cache in; set --cache-dir or MOORAGE_CACHE_DIR")
-    return folder / "moorage"
-
-
-def _default_spool_dir(environ: Mapping[str, str], values: Mapping[str, Any]) -> Path:
-    """Where state lies, not what may be thrown away: the only copy of a file may be here."""
-    if getattr(os, "geteuid", lambda: 1)() == 0:
-        return Path("/var/lib/moorage/spool")
-    folder = _home(environ, "XDG_STATE_HOME", ".local/state")
-    return folder / "moorage" / "spool" if folder is not None else Path(values["cache_dir"]).with_name("spool")
-
-
-def _half_of_the_disk(attribute: str) -> Callable[[Mapping[str, str], Mapping[str, Any]], int]:
-    """The default size of the folder that `attribute` names."""
-    return lambda _, values: _half_of_its_disk(values[attribute])
-
-
-def _half_of_its_disk(folder: Path) -> int:
-    """Half of what is free, at most 200 GiB, leaving 5 % of the disk or 1 GiB, whichever is more.
-
-    What the folder holds already counts as free: otherwise each restart would halve a cache and drop its data.
-    """
-    existing = next((each for each in (folder, *folder.parents) if each.is_dir()), None)
-    if existing is None:
-        return _GIB
-    disk = shutil.disk_usage(existing)
-    free = disk.free + _held_bytes(folder)
-    return max(0, min(free // 2, _CACHE_LIMIT, free - max(disk.total // 20, _GIB)))
-
-
-def _room(folder: Path, kept_free_bytes: int) -> int:
-    """What the cache in `folder` may hold if so much of its disk stays free."""
-    existing = next((each for each in (folder, *folder.parents) if each.is_dir()), Path("/"))
-    return max(0, shutil.disk_usage(existing).free + _held_bytes(folder) - kept_free_bytes)
-
-
-def _held_bytes(folder: Path) -> int:
-    total = 0
-    for root, _, names in os.walk(folder):
-        for name in names:
-            try:
-                total += Path(root, name).lstat().st_size
-            except OSError:  # trimmed by its owner meanwhile
-                continue
-    return total
-
-
-def _default_memory(_: Mapping[str, str], __: Mapping[str, Any]) -> int:
-    limit = cgroup_limit()
-    return _MEMORY if limit is None else max(_LEAST_MEMORY, min(_MEMORY, limit // 4))
-
-
 FIELDS: Final = (
-    Field("cache_dir", "cache_dir", "Folder of the cache.", parsing.folder, str, _default_cache_dir, "DIR"),
+    Field("cache_dir", "cache_dir", "Folder of the cache.", parsing.folder, str, defaults.cache_dir, "DIR"),
     Field(
         "cache_size",
         "cache_size_bytes",
         "Most that the cache may hold on disk; -SIZE leaves so much free. Without it half of what is free, at most 200 GiB.",
         parsing.size_or_rest,
         format_size,
-        _half_of_the_disk("cache_dir"),
+        defaults.half_of_the_disk("cache_dir"),
         "SIZE",
     ),
     Field(
         "memory",
         "memory_bytes",
         "Most memory for data on its way; without it 256 MiB or a quarter of the container's limit.",
-        parsing.size(_LEAST_MEMORY),
+        parsing.size(defaults.LEAST_MEMORY),
         format_size,
-        _default_memory,
+        defaults.memory,
         "SIZE",
     ),
     Field(
@@ -384,7 +311,7 @@ FIELDS: Final = (
         "Outputs: folder in which files wait for their upload.",
         parsing.folder,
         str,
-        _default_spool_dir,
+        defaults.spool_dir,
         "DIR",
     ),
     Field(
@@ -393,7 +320,7 @@ FIELDS: Final = (
         "Outputs: most that may wait there; without it half of what is free, at most 200 GiB.",
         parsing.size(0),
         format_size,
-        _half_of_the_disk("spool_dir"),
+        defaults.half_of_the_disk("spool_dir"),
         "SIZE",
     ),
     Field(
