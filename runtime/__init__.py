@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from runtime.api.experiment import Experiment
     from runtime.api.file_dataset import FileDataset
     from runtime.api.keyvault import Keyvault
+    from runtime.api.link_output import LinkFileOutputDatasetConfig
     from runtime.api.mount_context import MountContext
     from runtime.api.mount_options import MountOptions
     from runtime.api.output import OutputFileDatasetConfig
     from runtime.api.run import Run
     from runtime.api.script_run_config import ScriptRunConfig
     from runtime.api.tabular_dataset import TabularDataset
+    from runtime.api.tabular_output import OutputTabularDatasetConfig
     from runtime.api.workspace import Workspace
     from runtime.errors import UserErrorException
 
@@ -47,9 +49,11 @@ __all__ = [
     "FileDataset",
     "FileDatasetFactory",
     "Keyvault",
+    "LinkFileOutputDatasetConfig",
     "MountContext",
     "MountOptions",
     "OutputFileDatasetConfig",
+    "OutputTabularDatasetConfig",
     "PromoteHeadersBehavior",
     "Run",
     "ScriptRunConfig",
@@ -76,6 +80,8 @@ _HOMES = {
     "MountContext": "runtime.api.mount_context",
     "MountOptions": "runtime.api.mount_options",
     "OutputFileDatasetConfig": "runtime.api.output",
+    "LinkFileOutputDatasetConfig": "runtime.api.link_output",
+    "OutputTabularDatasetConfig": "runtime.api.tabular_output",
     "PromoteHeadersBehavior": "runtime.api.data_type",
     "Run": "runtime.api.run",
     "ScriptRunConfig": "runtime.api.script_run_config",

@@ -80,7 +80,7 @@ class ScriptRunConfig:
             tags=tags,
         )
         for output in outputs:
-            output.note_producer(run_id)
+            output.note_producer(run_id, folder)
         return spec
 
     def _elements(self) -> Iterable[Any]:

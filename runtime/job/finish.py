@@ -76,6 +76,8 @@ def _tell(step: "Step | None", name: str) -> None:
 def _finish(workspace: WorkspaceFolder, record: RunRecord, output: OutputRecord, step: "Step | None") -> OutputRecord:
     spec = _spec(record, output)
     try:
+        if spec.mode == "link":
+            return _link(workspace, record.run_id, spec, output)
         if _is_mounted(workspace, record.run_id, output):
             committed = mounted.commit(workspace, spec, record.run_id, step)
         else:
@@ -95,6 +97,15 @@ def _finish(workspace: WorkspaceFolder, record: RunRecord, output: OutputRecord,
         state = "stored" if output.state == "stored" else "failed"
         output = replace(output, state=state, error=" ".join(str(error).split()))
     return output
+
+
+def _link(workspace: WorkspaceFolder, run_id: str, spec: OutputSpec, output: OutputRecord) -> OutputRecord:
+    """An output that is a dataset of the script's."""
+    linked = outputs.linked_dataset(workspace, spec, Path(output.folder))
+    output = replace(output, state="stored", files=linked.files, bytes=linked.size_bytes, error=None)
+    if not spec.register_as:
+        return output
+    return replace(output, state="registered", registered=outputs.register_link(workspace, spec, run_id, linked))
 
 
 def incomplete(record: RunRecord) -> str | None:
