@@ -55,7 +55,7 @@ class OutputFileDatasetConfig:
         return self._spec
 
     def as_mount(self, disable_metadata_cache: bool = False) -> Self:  # noqa: ARG002, FBT001, FBT002 # v1's signature
-        """Files that are stored as they are closed; in this version staged and uploaded at the job's end, which says so."""
+        """A folder that is mounted read-write; its files are stored as they are closed."""
         return self._changed(mode="mount")
 
     def as_upload(

@@ -108,7 +108,10 @@ def watch(
             passed_on += _pass_on(child, bell.stops[passed_on:])
         for name, mount in mounts.items():
             if mount.fileno() in ready:
-                failure = failure or f"input '{name}': its supervisor (process {mount.pid}) died, so the job was ended"
+                failure = (
+                    failure
+                    or f"{session.called(name)}: its supervisor (process {mount.pid}) died, so the job was ended"
+                )
                 session.lose(name)
                 child.signal(_SIGTERM)
     child.end_keeper()

@@ -37,7 +37,7 @@ _OURS = {
     ),
     "azureml.core.script_run_config": "ScriptRunConfig",
     "azureml.core.workspace": "Workspace",
-    "azureml.data": "FileDataset OutputFileDatasetConfig TabularDataset",
+    "azureml.data": "FileDataset LinkFileOutputDatasetConfig OutputFileDatasetConfig TabularDataset",
     "azureml.data.constants": "MOUNT_MODE WORKSPACE_BLOB_DATASTORE",
     "azureml.data.abstract_dataset": "AbstractDataset",
     "azureml.data.abstract_datastore": "AbstractDatastore",
@@ -61,7 +61,7 @@ _OURS = {
     "azureml.widgets": "RunDetails",
 }
 # Of outputs that are links this version has none.
-_LATER = {"azureml.data": "LinkFileOutputDatasetConfig LinkTabularOutputDatasetConfig"}
+_LATER = {"azureml.data": "LinkTabularOutputDatasetConfig"}
 _NOT_HERE = {
     "azureml._restclient.jasmine_client": "JasmineClient",
     "azureml.automl.core.featurization": "FeaturizationConfig",
