@@ -156,7 +156,7 @@ def upload_output(
     from mountd.uploading.delivery import deliver
     from mountd.uploading.destination import Destination, no_step
     from runtime import datastores
-    from runtime.datasets.file import what_opens
+    from runtime.datasets.granting import what_opens
 
     record = datastores.get(workspace, spec.datastore)
     credential = what_opens(record.url, record.credential)

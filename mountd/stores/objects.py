@@ -16,13 +16,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import obstore
 from obstore.store import AzureStore
 
 from mountd.errors import BadInputError, DataChangedError, HostilePathError, MountdError, NotFoundError
 from mountd.stores.base import REFUSED_UNCHANGED, Buffer, TimedReader, Within, changed, is_told, normal_etag
+from mountd.stores.blob.versions import Version
 from mountd.stores.clients import NO_RETRIES, Clients, RangeIgnoredError, Translated
 from mountd.stores.credentials import IDENTITIES, REMEDY, Credential, resolve
 from mountd.stores.credentials.identity import identity_of
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from mountd.stores.azure_blob import AzureBlobStore
     from mountd.stores.azure_files import AzureFilesStore
+    from mountd.stores.blob.versioned import VersionReader
 
 _LOOK_S = 5.0
 _WHOLE_LIMIT_BYTES = 64 << 20  # what may be read and thrown away of a server that ignores Range
@@ -56,6 +58,7 @@ class _Wanted:
     offset: int
     size: int
     etag: str
+    moment: str = ""  # of a version
 
 
 class ObjectReader:
@@ -93,14 +96,19 @@ class ObjectReader:
         """Exactly `size` bytes at `offset` of the object whose ETag is `etag`."""
         return self.read_within(key, offset, size, etag, Within(self._deadline_s))
 
-    def read_within(self, key: str, offset: int, size: int, etag: str, within: Within) -> Buffer:
-        """As `read`, in less time."""
+    def read_within(
+        self, key: str, offset: int, size: int, etag: str, within: Within, version: Version | None = None
+    ) -> Buffer:
+        """As `read`, in less time; with `version` of that one, which only blobs have."""
         self._clients.check_process()
         if not size:
             return b""
-        wanted = _Wanted(self.url + key, self._source.prefix + key, offset, size, etag)
+        moment = version.moment if version else ""
+        wanted = _Wanted(f"{self.url}{key}{version or ''}", self._source.prefix + key, offset, size, etag, moment)
         if not is_addressable(wanted.key) or (self._is_share and _has_final_dot(wanted.key)):
-            return self._read_odd(key, wanted, within)
+            return self._read_odd(key, wanted, within, version)
+        if version is not None and version.kind == "snapshot":  # obstore has no word for it
+            return self._read_odd(key, wanted, within, version)
         deadline, least_s = Deadline(min(within.seconds, self._deadline_s)), self._clients.least_s
         was_turned_away = False
 
@@ -137,7 +145,7 @@ class ObjectReader:
                     return self._get_far(wanted, within)
                 return self._get_whole(wanted, within.remaining_s)
         except DataChangedError as error:
-            if not wanted.etag or is_told(error):
+            if not wanted.etag or is_told(error) or wanted.moment:  # of a version obstore cannot ask what it is
                 raise
             raise self._what_is_there(wanted, min(within.remaining_s, _LOOK_S)) from None
 
@@ -182,7 +190,8 @@ class ObjectReader:
 
     def _pin(self, wanted: _Wanted) -> "GetOptions":
         """What pins a request; nothing for a file share, which refuses conditions: its answers are compared all the same."""
-        return {} if self._is_share else _pin(wanted.etag)
+        pin = {} if self._is_share else _pin(wanted.etag)
+        return {**pin, "version": wanted.moment} if wanted.moment else pin
 
     def _get_far(self, wanted: _Wanted, within: Deadline) -> Buffer:
         """Ask again for a range that is too far from the start to read up to: what came may have been some page."""
@@ -197,14 +206,19 @@ class ObjectReader:
                 f"{wanted.name}: the server ignores ranges, and the file is above {limit}; copy it first"
             ) from None
 
-    def _read_odd(self, key: str, wanted: _Wanted, within: Within) -> Buffer:
+    def _read_odd(self, key: str, wanted: _Wanted, within: Within, version: Version | None) -> Buffer:
         if any(segment in {".", ".."} for segment in wanted.key.split("/")):
             raise HostilePathError(f"{wanted.name!r}: a name with a segment '.' or '..' cannot be asked for over http")
         if self._fallback is None:
             raise BadInputError(
                 f"{wanted.name!r}: names with '//', a final '/' or control characters are not supported"
             )
-        return self._fallback().read_within(key, wanted.offset, wanted.size, wanted.etag, within)
+        by_the_sdk = self._fallback()
+        if version is None:
+            return by_the_sdk.read_within(key, wanted.offset, wanted.size, wanted.etag, within)
+        return cast("VersionReader", by_the_sdk).read_within(
+            key, wanted.offset, wanted.size, wanted.etag, within, version
+        )
 
 
 def open_blob(

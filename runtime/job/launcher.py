@@ -16,14 +16,18 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 if __name__ == "__main__":  # run by path with -P: find our own package, after all others
     sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from mountd.errors import MountdError
 from runtime.datasets import file
+from runtime.datastores import reaching
+from runtime.datastores.reaching import ADDRESS
 from runtime.errors import AzureMLException, JobError
 from runtime.job import finish, leftovers, lineage, processes, runs
 from runtime.job.bell import Bell
@@ -34,7 +38,11 @@ from runtime.job.runs import InputRecord, OutputRecord, RunRecord
 from runtime.job.session import Session, open_session
 from runtime.job.spec import JobSpec
 from runtime.job.watch import Outcome, watch
+from runtime.tracking import files, marks
 from runtime.workspace import WorkspaceFolder
+
+if TYPE_CHECKING:
+    from mountd.client.helper_processes import HelperSeat
 
 NEVER_RAN = 64  # added to the code of DESIGN §12 when the child was not started
 _DEFECT = 125
@@ -63,6 +71,7 @@ def plan(
         environ,
         _secret_names(workspace, spec),
         _why_no_fuse() if any(each.mode == "mount" for each in spec.inputs) else None,
+        workspace.identity(),
     )
     layout = lay_out(spec, facts, around)
     _check_command(layout)
@@ -88,7 +97,12 @@ def _check_command(layout: Layout) -> None:
     """Find out before anything is mounted that the command could never start."""
     if not layout.cwd.is_dir():
         raise JobError(f"{layout.cwd}: no such folder to run the command in", 4)
-    name = layout.argv[0]
+    if layout.starter:
+        _check_program(layout, layout.starter[0])
+    _check_program(layout, layout.argv[0])
+
+
+def _check_program(layout: Layout, name: str) -> None:
     if "/" in name:
         path = layout.cwd / name
         if not path.is_file():
@@ -113,6 +127,7 @@ def launch(
         raise JobError(
             "a job needs Linux or another POSIX system; `moorage dataset download` works everywhere", NEVER_RAN + 7
         )
+    os.environ.pop(ADDRESS, None)  # of a job that this one is started from: it opens its own workspace only
     core_limit = processes.harden()
     processes.become_subreaper()
     try:
@@ -151,9 +166,35 @@ def never_ran(error: BaseException) -> JobError:
 
 
 def _close_record(workspace: WorkspaceFolder, record: RunRecord, error: JobError) -> RunRecord:
-    canceled = error.exit_code > 128
-    status = "Canceled" if canceled else "Failed"
-    return runs.write(workspace, record, status=status, exit_code=error.exit_code, error=str(error), ended=runs.now())
+    told = _told_failure(workspace, record.run_id)
+    canceled = error.exit_code > 128 and told is None
+    status, reason = "Canceled" if canceled else "Failed", told or str(error)
+    return runs.write(workspace, record, status=status, exit_code=error.exit_code, error=reason, ended=runs.now())
+
+
+def _told_failure(workspace: WorkspaceFolder, run_id: str) -> str | None:
+    """What Run.fail was told, in the script or from outside; None if it was not called."""
+    try:
+        return marks.read(runs.folder_of(workspace, run_id), {}).failure
+    except (AzureMLException, OSError):  # marks that somebody damaged end no job
+        return None
+
+
+@contextlib.contextmanager
+def _seat(
+    workspace: WorkspaceFolder, frozen: Mapping[str, file.FrozenDataset], say: Callable[[str], None]
+) -> "Iterator[HelperSeat | None]":
+    """Where the job's helper sits while the command runs."""
+    seat = None
+    try:
+        seat = reaching.seat(workspace, [each.credentials for each in frozen.values()])
+    except (MountdError, AzureMLException, OSError) as error:  # most commands never want one
+        say(f"no helper for the command's own reads of the workspace: {error}")
+    try:
+        yield seat
+    finally:
+        if seat is not None:
+            seat.close()
 
 
 class _Launch:
@@ -169,6 +210,8 @@ class _Launch:
         self._record = record
         self._core_limit = core_limit
         self._said: set[str] = set()
+        self._seen: files.Seen = {}  # what lay in outputs/ and logs/ before the child
+        self._told_failure: str | None = None  # what the script said by Run.fail
 
     def run(self, frozen: Mapping[str, file.FrozenDataset]) -> int:
         """From the first mount to the last line of the record; return the exit code."""
@@ -176,7 +219,8 @@ class _Launch:
             self._write(inputs=_input_records(self._layout), outputs=_output_records(self._layout))
             self._tell()
             with open_session(self._layout, frozen, self._bell, self._relay.say) as session:
-                outcome = self._run_child(session)
+                with _seat(self._workspace, frozen, self._relay.say) as seat:
+                    outcome = self._run_child(session, seat)
                 self._finish(outcome)
                 self._write_counters(session.close())
         except BaseException as error:
@@ -211,29 +255,52 @@ class _Launch:
             self._said.add(line)
             self._relay.say(line)
 
-    def _run_child(self, session: Session) -> Outcome:
+    def _run_child(self, session: Session, seat: "HelperSeat | None") -> Outcome:
+        self._seen = files.look(self._layout.cwd, runs.folder_of(self._workspace, self._record.run_id))
         for output in self._layout.outputs:
             output.folder.mkdir(parents=True, exist_ok=True)
         grace_s = self._record.spec.grace_s
-        kept = KeptChild.start(self._layout, grace_s, self._core_limit, self._relay.out, self._relay.err)
+        layout = self._layout
+        if seat is not None:
+            layout = replace(layout, environment={**layout.environment, ADDRESS: seat.address})
+        kept = KeptChild.start(layout, grace_s, self._core_limit, self._relay.out, self._relay.err)
         self._relay.release_child_ends()
         with kept as child:
-            outcome = watch(child, session, self._bell, grace_s, lambda pid: self._started(child.pid, pid))
+            started = lambda pid: self._started(child.pid, pid)  # noqa: E731
+            outcome = watch(child, session, self._bell, self._record.spec, started, seat, self._relay.say)
             if child.failure is not None:
                 number, text = child.failure
                 name = self._layout.argv[0]
                 raise JobError(f"{name}: {text}", {2: 4, 13: 5}.get(number, 3))
         self._relay.drain()
+        outcome = self._as_told(outcome)
         self._note(child_exit_code=outcome.child_code)
+        self._collect_files()
         return outcome
+
+    def _as_told(self, outcome: Outcome) -> Outcome:
+        """A script that called Run.fail has failed, whatever it returned."""
+        self._told_failure = _told_failure(self._workspace, self._record.run_id)
+        if self._told_failure is not None:  # from outside, `fail` has also ended it by a signal
+            return replace(outcome, child_code=outcome.child_code or 1, stopped=None)
+        return outcome
+
+    def _collect_files(self) -> None:
+        """What the script left in ./outputs and ./logs becomes files of the run, whether it succeeded or not."""
+        folder = runs.folder_of(self._workspace, self._record.run_id)
+        without = {each.folder for each in self._layout.outputs}
+        without |= {each.folder for each in self._layout.inputs if each.folder is not None}
+        known = len(self._bell.stops)
+        files.collect(
+            folder, self._layout.cwd, self._seen, without, self._say_once, lambda: len(self._bell.stops) > known
+        )
 
     def _started(self, keeper_pid: int, child_pid: int) -> None:
         self._note(status="Running", started=runs.now(), keeper_pid=keeper_pid, child_pid=child_pid)
 
     def _finish(self, outcome: Outcome) -> None:
         if not outcome.succeeded:
-            ended_itself = outcome.stopped is None and outcome.failure is None and outcome.child_code is not None
-            storing = ended_itself and any(each.of_failed_jobs for each in self._record.spec.outputs)
+            storing = outcome.ended_itself and any(each.of_failed_jobs for each in self._record.spec.outputs)
             finish.keep_outputs(self._workspace, self._record, self._relay.say, storing=storing)
             if not storing:
                 return
@@ -268,7 +335,7 @@ class _Launch:
             (runs.folder_of(self._workspace, self._record.run_id) / "inputs").rmdir()
 
     def _close(self, outcome: Outcome) -> int:
-        code, error = outcome.exit_code, outcome.failure
+        code, error = outcome.exit_code, self._told_failure or outcome.failure
         if outcome.succeeded and (error := finish.incomplete(self._record)):
             code = finish.INCOMPLETE
         elif error is None and outcome.child_code is not None and outcome.child_code < 0:
@@ -276,7 +343,7 @@ class _Launch:
         ordinary = error is None  # a code of the child's own is its business, and for the record only
         if ordinary and code:
             error = f"the command returned {outcome.child_code}"
-        status = "Completed" if code == 0 else "Canceled" if outcome.stopped is not None else "Failed"
+        status = "Completed" if code == 0 else "Canceled" if outcome.canceled else "Failed"
         self._note(status=status, exit_code=code, error=error, ended=runs.now())
         self._tell()
         if error and not ordinary:

@@ -112,8 +112,12 @@ class Session:
 
 
 def _counters_of(status: Mapping[str, Mapping[str, int]]) -> Counters:
-    wanted = {"reads": ("count", "bytes"), "fetch": ("requests", "bytes"), "cache": ("hits", "misses")}
-    return {group: {key: status[group][key] for key in keys} for group, keys in wanted.items()}
+    wanted = {
+        "reads": ("count", "bytes", "waited", "wait_us"),
+        "fetch": ("requests", "bytes"),
+        "cache": ("hits", "misses"),
+    }
+    return {group: {key: status[group].get(key, 0) for key in keys} for group, keys in wanted.items()}
 
 
 def remove_folder(place: InputPlace) -> None:

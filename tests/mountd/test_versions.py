@@ -11,7 +11,7 @@ import pytest
 from azure.storage.blob import BlobClient
 
 from mountd.dataset.manifest import Manifest
-from mountd.diff import Drift, diff
+from mountd.diff import diff
 from mountd.download import download
 from mountd.errors import BadInputError, NotFoundError
 from mountd.freeze import FreezeSource, freeze, freeze_source
@@ -90,12 +90,14 @@ def test_diff_tells_of_what_changed_or_is_gone_whether_the_store_keeps_it(
 ) -> None:
     freeze([FreezeSource(server.url, ANYONE)], tmp_path / "m")
     overwrite(server)
+    server.put("new", b"new")
     server.versions = [each for each in server.versions if each.key != "over/written" or each.is_current]
-    found = {each.path: (each.kind, each.kept) for each in diff(tmp_path / "m", {server.url: ANYONE})}
+    found = {each.path: (each.kind, each.kept) for each in diff(tmp_path / "m", {server.url: ANYONE}, new=True)}
     assert found == {
         "large": ("changed", True),
         "over/written": ("changed", False),
         "deleted": ("gone", True),
+        "new": ("new", None),
     }
     done = mountd("diff", tmp_path / "m", "--credential", "anonymous")
     assert done.returncode == 9
@@ -111,10 +113,6 @@ def test_diff_goes_on_where_versions_may_not_be_listed(tmp_path: Path, server: V
     server.refused.add("versions")
     found = list(diff(tmp_path / "m", {server.url: ANYONE}))
     assert [(each.path, each.kept) for each in found] == [("large", False), ("over/written", False), ("deleted", False)]
-
-
-def test_what_is_new_or_lies_in_a_folder_has_no_versions() -> None:
-    assert Drift("new", "x").kept is None
 
 
 @pytest.mark.fuse

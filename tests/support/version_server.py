@@ -42,6 +42,7 @@ class VersionServer:
     versions: list[Kept] = field(default_factory=list)
     refused: set[str] = field(default_factory=set)  # 'list' (403), 'versions' (400): as an account that has none
     page_blobs: int = 5000
+    unpinned: list[str] = field(default_factory=list)  # GETs of a version without If-Match
     requests: list[tuple[str, str]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)  # protects the list of versions
     _count: int = 0
@@ -172,6 +173,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         kept = state.find(key, asked.get("versionid", ""))
         wanted = self.headers.get("If-Match")
+        if self.command == "GET" and "versionid" in asked and not wanted:
+            state.unpinned.append(self.path)
         if kept is None or "snapshot" in asked:
             self._refuse(404, "BlobNotFound")
         elif wanted and wanted.strip('"') != kept.etag:

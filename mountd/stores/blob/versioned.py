@@ -10,7 +10,7 @@ is kept, or none may be looked for, the error is what it would have been, and sa
 
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from mountd.errors import AccessDeniedError, BadInputError, DataChangedError, NotFoundError
 from mountd.stores.base import Buffer, TimedReader, Within
@@ -28,11 +28,20 @@ _REFUSED: Final = "whether a version of it is kept, this credential may not list
 _DENIED_S: Final = 60.0
 
 
+class VersionReader(TimedReader, Protocol):
+    """A reader that can be told which version of a blob to read."""
+
+    def read_within(
+        self, key: str, offset: int, size: int, etag: str, within: Within, version: "Version | None" = None
+    ) -> Buffer:
+        """As `read`, of `version`, the current one without; blocks for `within.seconds` at most."""
+
+
 class VersionedReader:
     """A TimedReader of one container: `reader` as long as that finds what was frozen, then the versions behind it."""
 
     def __init__(
-        self, reader: TimedReader, sdk: "Callable[[], AzureBlobStore]", versions: "Versions", deadline_s: float
+        self, reader: VersionReader, sdk: "Callable[[], AzureBlobStore]", versions: "Versions", deadline_s: float
     ) -> None:
         self._reader, self._sdk, self._versions, self._deadline_s = reader, sdk, versions, deadline_s
         self._denied: Deadline | None = None  # while it lasts nobody is asked; two threads may set it, to no harm
@@ -61,7 +70,7 @@ class VersionedReader:
         known = self._versions.known(key, etag) if etag and size else None
         if known is not None:
             try:
-                return self._sdk().read_within(key, offset, size, etag, within, known)
+                return self._reader.read_within(key, offset, size, etag, within, known)
             except DataChangedError:  # its time is over, or the blob is what it was again
                 self._versions.forget(key, etag)
         try:
@@ -71,7 +80,7 @@ class VersionedReader:
                 raise
             changed = error
         found = self._found(key, etag, changed, deadline)
-        return self._sdk().read_within(key, offset, size, etag, _left(within, deadline), found)
+        return self._reader.read_within(key, offset, size, etag, _left(within, deadline), found)
 
     def _found(self, key: str, etag: str, changed: DataChangedError, deadline: Deadline) -> "Version":
         """The version that was frozen; `changed` with the reason if there is none."""

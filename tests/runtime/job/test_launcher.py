@@ -107,7 +107,7 @@ def test_a_downloaded_input_has_the_bytes_and_is_gone_afterwards(workspace: Work
     record = jobs.only_run(workspace)
     log = runs.log_path(workspace, record.run_id)
     assert record.inputs[0].counters["fetch"]["bytes"] == sum(jobs.FILES.values())
-    assert sorted(path.name for path in log.parent.iterdir()) == ["run.json", "std_log.txt"]
+    assert sorted(path.name for path in log.parents[1].iterdir()) == ["run.json", "user_logs"]
 
 
 def test_outputs_of_a_success_are_stored_marked_and_registered(workspace: WorkspaceFolder) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from runtime.consumption import InputSpec
 from runtime.errors import UserErrorException
 from runtime.job.layout import InputFacts, Layout, Surroundings, lay_out
-from runtime.job.spec import JobSpec
+from runtime.job.spec import JobSpec, Ranks
 from runtime.outputs import OutputSpec
 
 FACTS = InputFacts("5f0c1d8e-0000-0000-0000-000000000000", "d" * 8, 3)
@@ -138,3 +138,52 @@ def test_inputs_and_outputs_share_no_folder() -> None:
 def test_an_output_of_mode_mount_is_staged_and_says_so() -> None:
     layout = laid_out(outputs=(OutputSpec("m", mode="mount"),))
     assert layout.notes == ("output 'm' is staged and uploaded when the job ends (mounted outputs come later)",)
+
+
+def test_a_data_references_variable_is_replaced_where_an_argument_begins_with_it() -> None:
+    arguments = (
+        "$AZUREML_DATAREFERENCE_d",
+        "$AZUREML_DATAREFERENCE_d/sub",
+        "$AZUREML_DATAREFERENCE_dd",
+        "x$AZUREML_DATAREFERENCE_d",
+    )
+    layout = laid_out("x", *arguments, inputs=(InputSpec("d", "digits"),))
+    path = "/ws/runs/run_1/inputs/d"
+    assert layout.argv[1:] == (path, f"{path}/sub", *arguments[2:])
+
+
+def test_given_variables_reach_the_child_with_tokens_replaced_and_never_in_place_of_ours() -> None:
+    given = {"PATH": "/mine:/bin", "DATA": "DatasetConsumptionConfig:d/x", "d": "no", "MOORAGE_RUN_ID": "no"}
+    spec = JobSpec("run_1", "job", ("x",), "/home/me", (InputSpec("d", "digits"),), environment=given)
+    layout = lay_out(spec, {"d": FACTS}, around())
+    path = "/ws/runs/run_1/inputs/d"
+    found = {name: layout.environment[name] for name in given}
+    assert found == {"PATH": "/mine:/bin", "DATA": f"{path}/x", "d": path, "MOORAGE_RUN_ID": "run_1"}
+
+
+def test_names_without_a_version_are_listed_as_v1_lists_them() -> None:
+    inputs = (
+        InputSpec("a", "digits"),
+        InputSpec("b", "digits@2"),
+        InputSpec("c", FACTS.dataset_id),
+        InputSpec("e", "x@latest"),
+    )
+    assert laid_out(inputs=inputs).environment["SkipValidateDatasets"] == "a,e"
+    assert "SkipValidateDatasets" not in laid_out(inputs=inputs[1:3]).environment
+
+
+@pytest.mark.parametrize(
+    ("ranks", "starter"),
+    [
+        (None, ()),
+        (Ranks("mpi", 4, 2), ("mpirun", "-n", "4")),
+        (Ranks("pytorch", 4, 2), ("pytorch", "4", "2", "0")),
+        (Ranks("tensorflow", 2, 2, 1), ("tensorflow", "2", "2", "1")),
+    ],
+)
+def test_ranks_stand_in_front_of_the_command(ranks: Ranks | None, starter: tuple[str, ...]) -> None:
+    spec = JobSpec("run_1", "job", ("train", "--n"), "/home/me", ranks=ranks)
+    layout = lay_out(spec, {}, around())
+    assert layout.started[-2 - len(starter) :] == (*starter, "train", "--n")
+    assert layout.argv == ("train", "--n")
+    assert ("OMPI_ALLOW_RUN_AS_ROOT" in layout.environment) == (ranks is not None and ranks.kind == "mpi")
