@@ -25,7 +25,7 @@ class LinkFileOutputDatasetConfig(OutputFileDatasetConfig):
         super().__init__(name)
         self._spec = self._changed(mode="link").spec
 
-    def produced(self) -> "object":  # type: ignore[override] # there is none to be had without its name
+    def produced(self, _: "WorkspaceFolder | None" = None) -> object:  # type: ignore[override] # not known here
         """Not known outside the job.
 
         Raises:

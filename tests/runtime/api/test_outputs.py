@@ -38,7 +38,7 @@ def test_an_output_is_read_as_rows_by_the_next_job(workspace: Workspace, tmp_pat
         rows.produced()
     script = "import sys\nopen(sys.argv[1] + '/a.csv', 'w').write('a,b,c\\n1,2,3\\n4,5,6\\n')\n"
     ran(workspace, tmp_path / "src", script, output)
-    record = rows.produced().saved_in(workspace.folder)
+    record = rows.produced(workspace.folder).saved_in(workspace.folder)
     definition = rows.produced().definition
     assert [str(path).rpartition("/")[2] for path in definition.paths] == ["*.csv"]
     assert (record.files, len(definition.steps), len(halves[1].produced().definition.steps)) == (1, 1, 2)
