@@ -36,6 +36,10 @@ class LinkFileOutputDatasetConfig(OutputFileDatasetConfig):
         )
 
 
+class LinkTabularOutputDatasetConfig(LinkFileOutputDatasetConfig):
+    """The same for a tabular dataset: v1 has a name for each kind, and `link` takes either here."""
+
+
 class OutputFolder(str):
     """The folder of an output, in a job: a path, and for an output that is a link also the place to put it."""
 
