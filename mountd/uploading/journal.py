@@ -60,6 +60,7 @@ CREATE TABLE nodes (
     UNIQUE (parent, name)
 );
 CREATE INDEX pending ON nodes (closed_s) WHERE pending;
+CREATE INDEX held ON nodes (held) WHERE held NOT NULL;
 CREATE INDEX doomed ON objects (doomed) WHERE doomed;
 """
 
