@@ -111,7 +111,8 @@ class Journal:
             try:
                 yield self._connection
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                if self._connection.in_transaction:  # SQLite may have ended it itself: on a full disk it does
+                    self._connection.execute("ROLLBACK")
                 raise
             self._connection.execute("COMMIT")
             self._step(f"after {name}")
