@@ -237,7 +237,8 @@ class Opened:
             return
         if not is_here:
             self._staging.stages.flush()
-        self._tell_change(old, self._attributes.size)
+        # Durable: what a close has promised is not to be taken for whole after a power cut, once bytes of it are others.
+        self._tell_change(old, self._attributes.size, durable=True)
         if not self._staging.stages.is_held(old):
             return
         try:
@@ -264,8 +265,8 @@ class Opened:
         if old is not None:
             self._staging.stages.remove(old)
 
-    def _tell_change(self, stage: int, size: int) -> None:
-        with self._staging.journal.transaction("changed") as connection:
+    def _tell_change(self, stage: int, size: int, *, durable: bool = False) -> None:
+        with self._staging.journal.transaction("changed", durable=durable) as connection:
             connection.execute(
                 "UPDATE nodes SET state = 'open', flushed = 0, pending = 1, held = NULL, error = NULL,"
                 " generation = generation + 1, stage = ?, size = ? WHERE inode = ?",

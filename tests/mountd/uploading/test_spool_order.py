@@ -2,6 +2,7 @@ import errno
 import os
 import shutil
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from mountd.stores.base import ObjectInfo
 from mountd.uploading.delivery import deliver
 from mountd.uploading.destination import Destination
 from mountd.uploading.journal import Journal
+from mountd.uploading.spool import Spool
 from mountd.uploading.stages import Stages
 from mountd.uploading.tree import ROOT
 from tests.support import outputs
@@ -23,6 +25,12 @@ LONG_S = 3600.0
 @pytest.fixture
 def url(tmp_path: Path) -> str:
     return outputs.local_url(tmp_path / "store")
+
+
+@pytest.fixture
+def tree(tmp_path: Path, url: str) -> Iterator[Spool]:
+    with outputs.spool(tmp_path / "spool", url, settle_s=LONG_S) as opened:
+        yield opened
 
 
 def plant(tmp_path: Path, name: str, data: bytes) -> None:
@@ -223,3 +231,22 @@ def test_a_step_for_which_the_disk_has_no_room_is_enospc(tmp_path: Path) -> None
     journal.tell("little", "1")
     assert journal.fact("little") == "1"
     journal.close()
+
+
+def test_that_a_closed_file_is_written_again_is_durable_before_its_first_byte(
+    tree: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tree, "a", b"123")
+    told: list[tuple[str, bool]] = []
+    transaction = Journal.transaction
+
+    def spied(journal: Journal, name: str, *, durable: bool = False) -> object:
+        told.append((name, durable))
+        return transaction(journal, name, durable=durable)
+
+    monkeypatch.setattr(Journal, "transaction", spied)
+    handle = tree.open(resolve(tree, "a"), os.O_WRONLY)
+    tree.write(handle, 0, b"X")
+    tree.write(handle, 1, b"Y")
+    assert told == [("changed", True)]
+    tree.release(handle)
