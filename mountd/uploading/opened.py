@@ -62,9 +62,11 @@ class Opened:
         self._staging = staging
         self.lock = threading.RLock()
         self._attributes = attributes(row)
-        self._stage: int | None = row["stage"]
+        # The stage is looked up at the first use: until others know that the file is open, it may be dropped.
+        self._stage: int | None = None
+        self._descriptor = -1
         self._held: str | None = row["held"]
-        self._descriptor = -1 if self._stage is None else staging.stages.open(self._stage)
+        self._flushed = bool(row["flushed"])  # a close has promised this content
         self._changing = False  # the journal knows that this content is not whole
         self._is_open = row["state"] == "open"
         self._unlinked = False
@@ -163,6 +165,7 @@ class Opened:
         """What was written is durable."""
         with self.lock:
             if not self._unlinked and self._is_open:
+                self._etag()
                 self._settle("fsynced", state="open", flushed=not self._changing, durable=True)
 
     def close(self) -> bool:
@@ -212,6 +215,7 @@ class Opened:
         """(stage, generation) of what the store lacks, held for whoever sends it; None if it lacks nothing."""
         with self.lock:
             inode = self._attributes.inode
+            self._etag()
             row = self._staging.journal.row("SELECT generation FROM nodes WHERE inode = ? AND pending", inode)
             if row is None or self._stage is None or self._unlinked:
                 return None
@@ -238,7 +242,7 @@ class Opened:
         if not is_here:
             self._staging.stages.flush()
         # Durable: what a close has promised is not to be taken for whole after a power cut, once bytes of it are others.
-        self._tell_change(old, self._attributes.size, durable=True)
+        self._tell_change(old, self._attributes.size, durable=self._flushed)
         if not self._staging.stages.is_held(old):
             return
         try:
@@ -272,7 +276,7 @@ class Opened:
                 " generation = generation + 1, stage = ?, size = ? WHERE inode = ?",
                 (stage, size, self._attributes.inode),
             )
-        self._held, self._changing, self._is_open = None, True, True
+        self._held, self._flushed, self._changing, self._is_open = None, False, True, True
 
     def _grow(self, size: int) -> None:
         if self._stage is not None:
@@ -280,13 +284,14 @@ class Opened:
 
     def _settle(self, step: str, *, state: str, flushed: bool, durable: bool) -> None:
         """Tell the journal; durable: first the bytes, then what is said of them."""
-        if durable:
+        if durable and self._descriptor >= 0:
             os.fdatasync(self._descriptor)
         with self._staging.journal.transaction(step, durable=durable) as connection:
             connection.execute(
                 "UPDATE nodes SET state = ?, flushed = ?, size = ?, mtime_ns = ?, closed_s = ? WHERE inode = ?",
                 (state, flushed, self._attributes.size, self._attributes.mtime_ns, time.time(), self._attributes.inode),
             )
+        self._flushed = flushed
 
 
 def errno_of(error: MountdError) -> OSError:

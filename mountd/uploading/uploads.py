@@ -147,16 +147,26 @@ class Uploads:
             self._done(key)
 
     def _drop_one(self) -> bool:
-        """Forget the stage of one file that the store has."""
-        stages = self._staging.stages
-        for row in self._staging.journal.rows(
+        """Forget the stage of one file that the store has, and that nobody has open."""
+        journal, stages = self._staging.journal, self._staging.stages
+        for row in journal.rows(
             "SELECT inode, stage FROM nodes WHERE stage NOT NULL AND NOT pending AND state = 'closed' ORDER BY closed_s"
         ):
-            if not self._is_open(row["inode"]):
-                with self._staging.journal.transaction("dropped") as connection:
-                    connection.execute("UPDATE nodes SET stage = NULL WHERE inode = ? AND NOT pending", (row["inode"],))
-                stages.remove(row["stage"])
-                return True
+            inode, stage = row["inode"], row["stage"]
+            if self._is_open(inode):
+                continue
+            with journal.transaction("dropped") as connection:
+                drop = "UPDATE nodes SET stage = NULL WHERE inode = ? AND stage = ? AND NOT pending"
+                dropped = connection.execute(drop, (inode, stage)).rowcount
+            if not dropped:  # written to meanwhile
+                continue
+            if self._is_open(inode):  # whoever opened it since may have found the stage
+                with journal.transaction("kept") as connection:
+                    keep = "UPDATE nodes SET stage = ? WHERE inode = ? AND stage IS NULL AND NOT pending"
+                    connection.execute(keep, (stage, inode))
+                continue
+            stages.remove(stage)
+            return True
         return False
 
     def _run(self) -> None:

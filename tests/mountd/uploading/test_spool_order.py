@@ -2,7 +2,6 @@ import errno
 import os
 import shutil
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ from mountd.stores.base import ObjectInfo
 from mountd.uploading.delivery import deliver
 from mountd.uploading.destination import Destination
 from mountd.uploading.journal import Journal
-from mountd.uploading.spool import Spool
 from mountd.uploading.stages import Stages
 from mountd.uploading.tree import ROOT
 from tests.support import outputs
@@ -25,12 +23,6 @@ LONG_S = 3600.0
 @pytest.fixture
 def url(tmp_path: Path) -> str:
     return outputs.local_url(tmp_path / "store")
-
-
-@pytest.fixture
-def tree(tmp_path: Path, url: str) -> Iterator[Spool]:
-    with outputs.spool(tmp_path / "spool", url, settle_s=LONG_S) as opened:
-        yield opened
 
 
 def plant(tmp_path: Path, name: str, data: bytes) -> None:
@@ -234,9 +226,8 @@ def test_a_step_for_which_the_disk_has_no_room_is_enospc(tmp_path: Path) -> None
 
 
 def test_that_a_closed_file_is_written_again_is_durable_before_its_first_byte(
-    tree: Spool, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put(tree, "a", b"123")
     told: list[tuple[str, bool]] = []
     transaction = Journal.transaction
 
@@ -244,9 +235,42 @@ def test_that_a_closed_file_is_written_again_is_durable_before_its_first_byte(
         told.append((name, durable))
         return transaction(journal, name, durable=durable)
 
-    monkeypatch.setattr(Journal, "transaction", spied)
-    handle = tree.open(resolve(tree, "a"), os.O_WRONLY)
-    tree.write(handle, 0, b"X")
-    tree.write(handle, 1, b"Y")
+    with outputs.spool(tmp_path / "spool", url, settle_s=LONG_S) as tree:
+        put(tree, "a", b"123")
+        handle = tree.open(resolve(tree, "a"), os.O_WRONLY)
+        with monkeypatch.context() as patch:
+            patch.setattr(Journal, "transaction", spied)
+            tree.write(handle, 0, b"X")
+            tree.write(handle, 1, b"Y")
+        tree.release(handle)
     assert told == [("changed", True)]
-    tree.release(handle)
+
+
+@pytest.mark.parametrize(
+    ("step", "writes"), [("before dropped", "at once"), ("before dropped", "later"), ("after dropped", "later")]
+)
+def test_a_file_that_is_opened_while_its_stage_is_dropped_keeps_its_bytes(
+    tmp_path: Path, url: str, step: str, writes: str
+) -> None:
+    handles: list[int] = []
+
+    def write() -> None:
+        tree.write(handles[0], 0, b"X")
+        tree.release(handles[0])
+
+    def tell(name: str) -> None:
+        if name == step and not handles:
+            handles.append(tree.open(resolve(tree, "a"), os.O_RDWR))
+            assert tree.read(handles[0], 0, 1) == b"a"
+            if writes == "at once":
+                write()
+
+    with outputs.spool(tmp_path / "spool", url, step=tell, settle_s=LONG_S, limit_bytes=1000) as tree:
+        for name in ("a", "b"):
+            put(tree, name, name.encode() * 300)
+        tree.drain()
+        put(tree, "c", b"c" * 600)  # one of the two has to go
+        if writes == "later":
+            write()
+        tree.commit("run")
+    assert outputs.stored(url) == {"a": b"X" + b"a" * 299, "b": b"b" * 300, "c": b"c" * 600}
