@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from runtime.api.experiment import Experiment
     from runtime.api.file_dataset import FileDataset
     from runtime.api.keyvault import Keyvault
-    from runtime.api.link_output import LinkFileOutputDatasetConfig
+    from runtime.api.link_output import LinkFileOutputDatasetConfig, LinkTabularOutputDatasetConfig
     from runtime.api.model import Model
     from runtime.api.mount_context import MountContext
     from runtime.api.mount_options import MountOptions
@@ -70,6 +70,7 @@ __all__ = [
     "InputPortBinding",
     "Keyvault",
     "LinkFileOutputDatasetConfig",
+    "LinkTabularOutputDatasetConfig",
     "Model",
     "MountContext",
     "MountOptions",
@@ -124,6 +125,7 @@ _HOMES = {
     "InputPortBinding": "runtime.api.pipeline_data",
     "Keyvault": "runtime.api.keyvault",
     "LinkFileOutputDatasetConfig": "runtime.api.link_output",
+    "LinkTabularOutputDatasetConfig": "runtime.api.link_output",
     "Model": "runtime.api.model",
     "MountContext": "runtime.api.mount_context",
     "MountOptions": "runtime.api.mount_options",

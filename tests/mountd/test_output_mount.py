@@ -162,7 +162,7 @@ def test_what_the_store_refuses_is_an_error_at_fsync_and_at_the_commit_and_is_ke
             file.write(b"weights")
             with pytest.raises(OSError, match=r"\d"):
                 os.fsync(file.fileno())
-        with pytest.raises(MountdError, match="model"):
+        with pytest.raises(MountdError, match=r"model.*; the rest waits in the spool; mount it again"):
             client.commit(mount.mountpoint, 20)
     (in_the_way / "x").unlink()
     in_the_way.rmdir()
