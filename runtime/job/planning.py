@@ -27,7 +27,7 @@ def plan(
     for each in spec.inputs:
         record = file.find_record(workspace, each.dataset)
         frozen[each.name] = opened = file.open_record(workspace, record)
-        facts[each.name] = InputFacts(record.id, record.digest, record.version, opened.single_file)
+        facts[each.name] = InputFacts(record.id, record.digest, record.version, opened.single_file, record.name)
     around = Surroundings(
         workspace.path,
         workspace.runs_path,
