@@ -278,8 +278,8 @@ def test_two_different_things_of_one_name_are_refused(workspace: Workspace, sour
         job(workspace, ScriptRunConfig(source, "train.py", [one, other]))
 
 
-@pytest.mark.parametrize("name", ["", "1a", "a-b", "a b", "é"])
-def test_names_that_are_no_variables_are_refused(name: str) -> None:
+@pytest.mark.parametrize("name", ["", "1a", "a-b", "a b", "é", None])
+def test_names_that_are_no_variables_are_refused(name: Any) -> None:
     with pytest.raises(UserErrorException, match="cannot be an environment variable"):
         DatasetConsumptionConfig(name, ("ws", "x"))
 
