@@ -97,14 +97,15 @@ def _made(
     include_path: bool,
     partition_format: str | None,
 ) -> TabularDataset:
-    from runtime.api.registered import folder_in
+    from runtime.api.registered import folder_in, validating
 
     if partition_format is not None:
         parse_partition_format(partition_format)
     definition = TabularDefinition(parse_all(path), source, partition_format, include_path)
     dataset = TabularDataset(definition, folder_in(path))
     if validate:
-        next(iter(dataset.take(1).to_batches()), None)
+        with validating():
+            next(iter(dataset.take(1).to_batches()), None)
     return dataset
 
 
