@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from runtime.api.experiment import Experiment
     from runtime.api.file_dataset import FileDataset
     from runtime.api.keyvault import Keyvault
+    from runtime.api.labelled_dataset import (
+        FileHandlingOption,
+        LabeledDataset,
+        LabeledDatasetFactory,
+        LabeledDatasetTask,
+    )
     from runtime.api.model import Model
     from runtime.api.mount_context import MountContext
     from runtime.api.mount_options import MountOptions
@@ -65,8 +71,12 @@ __all__ = [
     "Experiment",
     "FileDataset",
     "FileDatasetFactory",
+    "FileHandlingOption",
     "InputPortBinding",
     "Keyvault",
+    "LabeledDataset",
+    "LabeledDatasetFactory",
+    "LabeledDatasetTask",
     "Model",
     "MountContext",
     "MountOptions",
@@ -117,8 +127,12 @@ _HOMES = {
     "Experiment": "runtime.api.experiment",
     "FileDataset": "runtime.api.file_dataset",
     "FileDatasetFactory": "runtime.api.dataset",
+    "FileHandlingOption": "runtime.api.labelled_dataset",
     "InputPortBinding": "runtime.api.pipeline_data",
     "Keyvault": "runtime.api.keyvault",
+    "LabeledDataset": "runtime.api.labelled_dataset",
+    "LabeledDatasetFactory": "runtime.api.labelled_dataset",
+    "LabeledDatasetTask": "runtime.api.labelled_dataset",
     "Model": "runtime.api.model",
     "MountContext": "runtime.api.mount_context",
     "MountOptions": "runtime.api.mount_options",

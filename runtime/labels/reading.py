@@ -42,9 +42,9 @@ class Source:
 
     def found(self, task: Task) -> Iterator[Found]:
         """Every item or what is wrong with it, with its place."""
-        images = Seen(self.classes)
+        seen = Seen(self.classes)
         for where, item in self._raw(task):
-            yield where, item if isinstance(item, BadItem) else images.checked(where, item)
+            yield where, item if isinstance(item, BadItem) else seen.checked(item)
 
     def _raw(self, task: Task) -> Iterator[Found]:
         if self.form is Format.COCO:
@@ -92,7 +92,7 @@ class Seen:
         self._classes = classes
         self._hashes: set[bytes] = set()
 
-    def checked(self, where: str, item: Item) -> Item | BadItem:  # noqa: ARG002 # the place is the caller's to tell
+    def checked(self, item: Item) -> Item | BadItem:
         """The item, or what is wrong with it beside others."""
         if self._classes is not None:
             unknown = next((label.name for label in item.labels if label.name not in self._classes), None)
