@@ -44,7 +44,7 @@ _classes = click.option("--class", "classes", multiple=True, metavar="NAME", hel
 
 @labels.command("convert")
 @click.argument("source", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("target", type=click.Path(path_type=Path))
+@click.argument("target", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--from", "source_form", type=_FORMAT, help="SOURCE's format; else by its ending (.json is coco).")
 @click.option("--to", "target_form", type=_FORMAT, help="TARGET's format, in the same way.")
 @_task

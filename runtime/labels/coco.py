@@ -2,9 +2,10 @@
 
 The file is parsed as a stream, once for each of the three. Annotations wait in a scratch database until their image comes.
 
-Coordinates are pixels, but Azure's studio wrote shares of 0 to 1 and images of 0 by 0. That is seen by both together, on the
-whole file; `boxes` says it where it must not be guessed. An annotation that is bad makes its whole image bad: an image
-with half of its labels would teach something false.
+Coordinates are pixels, but Azure's studio wrote shares of 0 to 1 and images of 0 by 0. That is seen by both together, on
+the whole file. Where all coordinates are at most 1 and images do have sizes nobody can tell, and `boxes` must say it; what our
+own writer wrote says so itself. An annotation that is bad makes its whole image bad: an image with half of its labels would
+teach something false.
 """
 
 import contextlib
@@ -12,7 +13,7 @@ import json
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -76,8 +77,13 @@ def read(path: Path, reading: Reading) -> Iterator[Found]:
         waiting = stack.enter_context(
             contextlib.closing(sqlite3.connect(Path(folder) / "annotations", isolation_level=None))
         )
-        shares = _stage(path, waiting)
-        yield from _joined(path, waiting, names, reading, shares=shares)
+        try:
+            reading = replace(reading, boxes=_boxes(path, reading.boxes, _stage(path, waiting)))
+        except sqlite3.Error as error:
+            raise DatasetValidationError(
+                f"{path}: no room for its annotations in {folder} ({error}); set TMPDIR"
+            ) from None
+        yield from _joined(path, waiting, names, reading)
         yield from _left(waiting)
 
 
@@ -91,43 +97,48 @@ def _categories(path: Path) -> dict[str, str]:
     return found
 
 
-def _stage(path: Path, waiting: sqlite3.Connection) -> bool:
-    """Keep all annotations by image; whether all of their coordinates could be shares."""
+def _boxes(path: Path, said: str, largest: float) -> str:
+    """What they are: pixels or normalised; unsure where the images' sizes decide."""
+    if said != "auto":
+        return said
+    info = next(parts(path, "info"), None) if 0 <= largest <= _SHARES else None
+    ours = isinstance(info, dict) and info.get("boxes") == "pixels"
+    return "unsure" if 0 <= largest <= _SHARES and not ours else "pixels"
+
+
+def _stage(path: Path, waiting: sqlite3.Connection) -> float:
+    """Keep all annotations by image; the largest of their coordinates, -1 if there are none."""
     waiting.executescript(
         "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -16384;"
         "CREATE TABLE annotations (image TEXT, body TEXT); CREATE TABLE images (id TEXT PRIMARY KEY) WITHOUT ROWID; BEGIN"
     )
-    shares, rows = True, []
+    largest, rows = -1.0, []
     for each in parts(path, "annotations.item"):
         if not isinstance(each, dict):
             raise DatasetValidationError(f"{path}: an annotation is no object: {str(each)[:80]}")
-        shares = shares and _small(each)
+        largest = max(largest, _largest(each))
         rows.append((str(each.get("image_id")), json.dumps(each)))
         if len(rows) >= _AT_ONCE:
             waiting.executemany("INSERT INTO annotations VALUES (?, ?)", rows)
             rows.clear()
     waiting.executemany("INSERT INTO annotations VALUES (?, ?)", rows)
     waiting.execute("CREATE INDEX by_image ON annotations (image)")
-    return shares
+    return largest
 
 
-def _small(annotation: dict[str, Any]) -> bool:
-    outline = annotation.get("segmentation")
-    flat = [value for part in outline if isinstance(part, list) for value in part] if isinstance(outline, list) else []
-    box = annotation.get("bbox")
-    return all(
-        isinstance(each, int | float) and each <= _SHARES for each in (*flat, *(box if isinstance(box, list) else ()))
-    )
+def _largest(annotation: dict[str, Any]) -> float:
+    outline, box = annotation.get("segmentation"), annotation.get("bbox")
+    found = [value for part in outline if isinstance(part, list) for value in part] if isinstance(outline, list) else []
+    found += box if isinstance(box, list) else []
+    return max((each for each in found if isinstance(each, int | float)), default=-1.0)
 
 
-def _joined(
-    path: Path, waiting: sqlite3.Connection, names: dict[str, str], reading: Reading, *, shares: bool
-) -> Iterator[Found]:
+def _joined(path: Path, waiting: sqlite3.Connection, names: dict[str, str], reading: Reading) -> Iterator[Found]:
     for number, image in enumerate(parts(path, "images.item"), 1):
         told = image.get("id") if isinstance(image, dict) else None
         where = f"image {told}" if told is not None else f"number {number} of the images"
         try:
-            yield where, _item(image, _taken(waiting, told), names, reading, shares=shares)
+            yield where, _item(image, _taken(waiting, told), names, reading)
         except BadItem as bad:
             yield where, bad
 
@@ -155,12 +166,14 @@ def _item(
     annotations: Sequence[dict[str, Any]],
     names: dict[str, str],
     reading: Reading,
-    *,
-    shares: bool,
 ) -> Item:
     file = _file(image)
     size = geometry.size(image.get("width"), image.get("height"))
-    normalised = reading.boxes == "normalised" or (reading.boxes == "auto" and shares and size is None)
+    normalised = reading.boxes == "normalised" or (reading.boxes == "unsure" and size is None)
+    if reading.boxes == "unsure" and size is not None and annotations:
+        raise BadItem(
+            "all of the file's coordinates are at most 1, and it has a size: say --boxes pixels or normalised", "unsure"
+        )
     if size is None and reading.images is not None:
         size = images.size_of(reading.images, file)
     if size is None and annotations and not normalised:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from runtime.labels import geometry, images, masks, places
-from runtime.labels.values import BadItem, Box, Item, Label, Mask, Region, Size, Task
+from runtime.labels.values import BadItem, Box, Item, Label, Mask, Region, Size, Task, hashed
 
-_INFO: Final = {"description": "labels written by Moorage"}
+_INFO: Final = {"description": "labels written by Moorage", "boxes": "pixels"}
 
 
 class Writer:
@@ -26,7 +26,7 @@ class Writer:
         self._waiting: TextIO = tempfile.TemporaryFile("w+", encoding="utf-8", prefix="moorage-")  # noqa: SIM115 # close() ends it
         self._names: dict[str, int] = {}
         self._images = self._annotations = 0
-        self._renamed: set[str] = set()
+        self._renamed: set[int] = set()
         self._out.write('{"info": ' + json.dumps(_INFO) + ', "images": [')
 
     def add(self, item: Item) -> None:
@@ -35,11 +35,11 @@ class Writer:
         if size is None:
             raise BadItem("its size is not known; --images FOLDER reads the sizes of the images themselves", "no size")
         name = places.path_of(item.file)
-        if name in self._renamed:
+        if hashed(name) in self._renamed:
             raise BadItem(f"another image is called {name!r}, too", "duplicate")
         told = [(label.name, _annotation(label, size)) for label in item.labels]
         if name != item.file:
-            self._renamed.add(name)
+            self._renamed.add(hashed(name))
         self._images += 1
         row = {"id": self._images, "file_name": name, "width": size.width, "height": size.height}
         if places.on_datastore(item.file):

@@ -18,9 +18,13 @@ _LONGEST_SIDE: Final = 1 << 20  # pixels; more is no picture but a broken file
 
 def number(value: Any, what: str) -> float:
     """A finite number."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise BadItem(f"{what} is {value!r}, and no number")
-    return float(value)
+    try:
+        found = math.nan if isinstance(value, bool) or not isinstance(value, int | float) else float(value)
+    except OverflowError:
+        found = math.inf
+    if not math.isfinite(found):
+        raise BadItem(f"{what} is {str(value)[:40]!r}, and no number")
+    return found
 
 
 def crowd(value: Any) -> bool:

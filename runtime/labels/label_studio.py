@@ -22,6 +22,7 @@ _KINDS: Final = {
     Task.TEXT_ENTITIES: "labels",
 }
 _CLASSES: Final = "choices"
+_KNOWN: Final = (_CLASSES, *_KINDS.values(), "brushlabels", "ellipselabels", "keypointlabels")
 _CROWD: Final = "crowd"
 
 
@@ -35,7 +36,9 @@ def task_of(path: Path) -> Task | None:
         for result in results:
             kind = result.get("type")
             if kind == _CLASSES:
-                several = len(result.get("value", {}).get(_CLASSES, ())) > 1
+                value = result.get("value")
+                chosen = value.get(_CLASSES) if isinstance(value, dict) else None
+                several = isinstance(chosen, list) and len(chosen) > 1
                 return _of_classes(text=text, several=several)
             if found := next((task for task, name in _KINDS.items() if name == kind), None):
                 return found
@@ -100,7 +103,7 @@ def _labels(results: Sequence[dict[str, Any]], task: Task, size: Size | None, le
     found: dict[str, Label] = {}
     for number, result in enumerate(results):
         if result.get("type") != wanted:
-            if result.get("type") in {_CLASSES, *_KINDS.values(), "brushlabels", "ellipselabels", "keypointlabels"}:
+            if result.get("type") in _KNOWN:
                 raise BadItem(f"it has {result.get('type')}, and the task {task} takes {wanted}")
             continue
         value = result.get("value")

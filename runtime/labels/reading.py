@@ -5,7 +5,6 @@ item's name eight bytes are kept, so that one that comes a second time is told.
 """
 
 import enum
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Final
 from runtime.errors import DatasetValidationError, UserErrorException
 from runtime.labels import coco, conll, csv_files, json_lines, label_studio
 from runtime.labels.json_lines import Found
-from runtime.labels.values import BadItem, Class, Item, Task
+from runtime.labels.values import BadItem, Class, Item, Task, hashed
 
 _TOLD: Final = 5
 
@@ -90,7 +89,7 @@ class Seen:
 
     def __init__(self, classes: frozenset[str] | None = None) -> None:
         self._classes = classes
-        self._hashes: set[bytes] = set()
+        self._hashes: set[int] = set()
 
     def checked(self, item: Item) -> Item | BadItem:
         """The item, or what is wrong with it beside others."""
@@ -101,11 +100,11 @@ class Seen:
         names = [label.name for label in item.labels if isinstance(label, Class)]
         if len(set(names)) < len(names):
             return BadItem("it has a class twice", "duplicate")
-        hashed = hashlib.blake2b(item.key.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-        if item.file:
-            if hashed in self._hashes:
+        if item.file:  # two texts may well be alike
+            name = hashed(item.file)
+            if name in self._hashes:
                 return BadItem(f"{item.file!r} is there already, further up", "duplicate")
-            self._hashes.add(hashed)
+            self._hashes.add(name)
         return item
 
 

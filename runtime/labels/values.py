@@ -5,6 +5,7 @@ formats that use them only. An item is whole or bad: nothing takes half of its l
 """
 
 import enum
+import hashlib
 from dataclasses import dataclass
 
 
@@ -33,6 +34,11 @@ class Task(enum.StrEnum):
     def has_classes(self) -> bool:
         """Whether a label is of the item as a whole."""
         return self.value.endswith("Classification")
+
+
+def hashed(name: str) -> int:
+    """Eight bytes for a name, which many of them fit into memory by."""
+    return int.from_bytes(hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest())
 
 
 class BadItem(Exception):  # noqa: N818 # it is an item, and its place turns it into an error

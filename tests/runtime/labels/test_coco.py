@@ -155,9 +155,10 @@ class TestReading:
         path = write_coco(tmp_path / "coco.json", image={"width": 0, "height": 0})
         assert "--images" in bad(path, FORM)
 
-    def test_small_boxes_in_a_picture_with_a_size_are_pixels_unless_said(self, tmp_path: Path) -> None:
+    def test_small_boxes_in_a_picture_with_a_size_are_not_guessed(self, tmp_path: Path) -> None:
         path = write_coco(tmp_path / "coco.json", bbox=[0, 0, 1, 1])
-        assert items(path, FORM)[0].labels == (Box("cat", 0, 0, 0.01, 0.02),)
+        assert "--boxes pixels or normalised" in bad(path, FORM)
+        assert items(path, FORM, boxes="pixels")[0].labels == (Box("cat", 0, 0, 0.01, 0.02),)
         assert items(path, FORM, boxes="normalised")[0].labels == (Box("cat", 0, 0, 1, 1),)
 
     def test_sizes_come_from_the_images_as_they_are_looked_at(self, tmp_path: Path) -> None:

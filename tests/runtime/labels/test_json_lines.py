@@ -69,7 +69,7 @@ def test_a_crowd_is_one_in_all_spellings(tmp_path: Path, spelled: object, *, mea
         (boxed(topX=0.8), "corners swapped"),
         (boxed(bottomX=1.5), "right is 1.5, outside"),
         (boxed(topX=120, bottomX=130), "left is 120, outside"),
-        (boxed(topX=float("nan")), "left is nan"),
+        (boxed(topX=float("nan")), "left is 'nan'"),
         (boxed(topX="0.1"), "'0.1', and no number"),
         (boxed(label=""), "class is ''"),
         (boxed() | {"image_details": {"width": 400, "height": 0}}, "400 by 0"),
