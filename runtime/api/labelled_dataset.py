@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from runtime.api.consumption import DatasetConsumptionConfig
     from runtime.api.workspace import Workspace
+    from runtime.torch.images import LabelledImages
 
 _IMAGE: Final = "image_url"
 _COLUMNS: Final = ("image_url", "text", "label", "label_confidence", "image_details")
@@ -133,6 +134,17 @@ class LabeledDataset(RegisteredDataset):
             mount.start()
             self._mounts.append(mount)
         return target
+
+    def to_torchvision(self) -> "LabelledImages":
+        """The images and labels as torch's DataLoader takes them; all rows are read now, an image when it is asked for.
+
+        Raises:
+            UserErrorException: the items are texts, or an image is on no datastore.
+            DatasetValidationError: a row is no item, or its image is not there.
+        """
+        from runtime.torch import images
+
+        return images.made(self.folder, Task(self.definition.task), self.rows())
 
     def unmount(self) -> None:
         """End the mounts that `to_pandas_dataframe` made; new here, v1 left them."""

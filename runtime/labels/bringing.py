@@ -49,18 +49,19 @@ def find(workspace: WorkspaceFolder, names: Iterable[str]) -> list[Images]:
     """
     by_store: dict[str, set[str]] = {}
     for name in names:
-        store, path = _place(name)
+        store, path = place(name)
         by_store.setdefault(store, set()).add(path)
     return [_found(workspace, store, by_store[store]) for store in sorted(by_store)]
 
 
 def local(target: Path, name: str) -> str:
     """Where an image is below `target`, once it is there."""
-    store, path = _place(name)
+    store, path = place(name)
     return str(target / store / path)
 
 
-def _place(name: str) -> tuple[str, str]:
+def place(name: str) -> tuple[str, str]:
+    """The datastore of an image, and its path there."""
     found = places.on_datastore(name)
     if found is None:
         raise UserErrorException(f"{name!r} is on no datastore; `moorage labels convert --datastore NAME` says which")

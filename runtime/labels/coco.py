@@ -2,10 +2,10 @@
 
 The file is parsed as a stream, once for each of the three. Annotations wait in a scratch database until their image comes.
 
-Coordinates are pixels, but Azure's studio wrote shares of 0 to 1 and images of 0 by 0. That is seen by both together, on
-the whole file. Where all coordinates are at most 1 and images do have sizes nobody can tell, and `boxes` must say it; what our
-own writer wrote says so itself. An annotation that is bad makes its whole image bad: an image with half of its labels would
-teach something false.
+Coordinates are pixels, but Azure's studio wrote shares of 0 to 1 and images of 0 by 0. That is seen by both together,
+on the whole file. Where all coordinates are at most 1 and images do have sizes nobody can tell, and `boxes` must say
+it; what our own writer wrote says so itself. An annotation that is bad makes its whole image bad: an image with half of
+its labels would teach something false.
 """
 
 import contextlib
