@@ -114,7 +114,8 @@ class LabeledDataset(RegisteredDataset):
             raise UserErrorException(f"{file_handling_option!r}: use FileHandlingOption.NONE, DOWNLOAD or MOUNT")
         told = [row.told for row in self.rows()]
         names = dict.fromkeys(name for row in told for name in row)
-        first = [name for name in _COLUMNS if name in names or name == "label"]
+        always = (_IMAGE if self.image else "text", "label")
+        first = [name for name in _COLUMNS if name in names or name in always]
         frame = pd.DataFrame(told, columns=[*first, *(name for name in names if name not in first)])
         if file_handling_option is not FileHandlingOption.NONE and self.image is not None:
             target = self._bring(frame[_IMAGE], file_handling_option, target_path, overwrite=overwrite_download)

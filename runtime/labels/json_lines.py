@@ -108,15 +108,14 @@ def item_of(row: dict[str, Any], task: Task) -> Item:
         labels=labels,
         size=size,
         form=str(details.get("format") or ""),
-        confidence=_confidence(row.get("label_confidence"), labels),
+        confidence=_confidence(row.get("label_confidence")),
     )
 
 
-def _confidence(told: Any, labels: tuple[Label, ...]) -> tuple[float, ...]:
+def _confidence(told: Any) -> tuple[float, ...]:
     if told is None:
         return ()
-    found = tuple(geometry.number(each, "label_confidence") for each in (told if isinstance(told, list) else [told]))
-    return found if len(found) == len(labels) else ()
+    return tuple(geometry.number(each, "label_confidence") for each in (told if isinstance(told, list) else [told]))
 
 
 def _labels(told: Any, task: Task, size: Size | None, length: int) -> tuple[Label, ...]:

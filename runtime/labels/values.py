@@ -110,7 +110,8 @@ Label = Class | Box | Region | Entity
 class Item:
     """An image (`file`, as its source names it) or a `text`, and its labels; none is a fact, too.
 
-    `confidence` has a number for each label, or is empty; `form` is the image's format ('jpg') if the source tells it.
+    `confidence` has the numbers that the source gives, for each label or for all of them; `form` is the image's format
+    ('jpg') if the source tells it.
     """
 
     file: str = ""

@@ -60,7 +60,9 @@ def test_parts_are_of_rows(labelled: LabeledDataset) -> None:
     assert sorted(names(first) + names(second), key=int) == [str(number) for number in range(COUNT)]
     assert 0 < len(names(first)) < COUNT
     assert names(labelled.random_split(0.5, seed=7)[0]) == names(first)
-    assert labelled.take(0).to_pandas_dataframe().empty
+    none = labelled.take(0).to_pandas_dataframe(FileHandlingOption.DOWNLOAD)
+    assert none.empty
+    assert list(none.columns) == ["image_url", "label"]
 
 
 def test_images_are_downloaded_where_the_frame_says(labelled: LabeledDataset, tmp_path: Path) -> None:
