@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         LabeledDatasetFactory,
         LabeledDatasetTask,
     )
+    from runtime.api.link_output import LinkFileOutputDatasetConfig, LinkTabularOutputDatasetConfig
     from runtime.api.model import Model
     from runtime.api.mount_context import MountContext
     from runtime.api.mount_options import MountOptions
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from runtime.api.run_configuration import DockerConfiguration, RunConfiguration
     from runtime.api.script_run_config import ScriptRunConfig
     from runtime.api.tabular_dataset import TabularDataset
+    from runtime.api.tabular_output import OutputTabularDatasetConfig
     from runtime.api.widgets import RunDetails
     from runtime.api.workspace import Workspace
     from runtime.errors import ComputeTargetException, RunConfigurationException, UserErrorException
@@ -77,11 +79,14 @@ __all__ = [
     "LabeledDataset",
     "LabeledDatasetFactory",
     "LabeledDatasetTask",
+    "LinkFileOutputDatasetConfig",
+    "LinkTabularOutputDatasetConfig",
     "Model",
     "MountContext",
     "MountOptions",
     "MpiConfiguration",
     "OutputFileDatasetConfig",
+    "OutputTabularDatasetConfig",
     "Pipeline",
     "PipelineData",
     "PipelineOutputFileDataset",
@@ -133,11 +138,14 @@ _HOMES = {
     "LabeledDataset": "runtime.api.labelled_dataset",
     "LabeledDatasetFactory": "runtime.api.labelled_dataset",
     "LabeledDatasetTask": "runtime.api.labelled_dataset",
+    "LinkFileOutputDatasetConfig": "runtime.api.link_output",
+    "LinkTabularOutputDatasetConfig": "runtime.api.link_output",
     "Model": "runtime.api.model",
     "MountContext": "runtime.api.mount_context",
     "MountOptions": "runtime.api.mount_options",
     "MpiConfiguration": "runtime.api.distributed",
     "OutputFileDatasetConfig": "runtime.api.output",
+    "OutputTabularDatasetConfig": "runtime.api.tabular_output",
     "Pipeline": "runtime.api.pipeline",
     "PipelineData": "runtime.api.pipeline_data",
     "PipelineOutputFileDataset": "runtime.api.pipeline_data",

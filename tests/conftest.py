@@ -25,12 +25,10 @@ def pytest_configure() -> None:
 
 # Tests of these folders touch nothing that another test process could meet, but for those that mount.
 _APART = (
-    "benchmarks",
     "mountd/cache",
     "mountd/dataset",
     "mountd/reading",
     "mountd/stores",
-    "runtime/catalog",
     "runtime/datasets",
 )
 

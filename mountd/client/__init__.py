@@ -7,21 +7,25 @@ Works everywhere as an import; where there is no FUSE, `why_no_fuse` says so and
 """
 
 from mountd.clearing import detach, sweep
-from mountd.client.asking import credentials, mounts, plan, status, upgrade, warm
+from mountd.client.asking import commit, credentials, mounts, plan, status, upgrade, warm
 from mountd.client.ending import stop
-from mountd.client.starting import Mount, become, start, start_order, why_no_fuse
+from mountd.client.starting import Mount, become, start, start_order, start_output, why_no_fuse
+from mountd.contract.starting import Output
 from mountd.records import MountRecord
 
 __all__ = [
     "Mount",
     "MountRecord",
+    "Output",
     "become",
+    "commit",
     "credentials",
     "detach",
     "mounts",
     "plan",
     "start",
     "start_order",
+    "start_output",
     "status",
     "stop",
     "sweep",

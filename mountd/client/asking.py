@@ -90,6 +90,25 @@ def credentials(mountpoint: Path, credential: Credential, source: str = "") -> l
     return list(told["sources"])
 
 
+def commit(mountpoint: Path, timeout_s: float) -> dict[str, Any]:
+    """Take the output at `mountpoint` off and bring all of it to the store: files, bytes, and etags by path.
+
+    `timeout_s` bounds the wait for those who use it, and then the uploads.
+
+    Raises:
+        NotFoundError: no mount of Moorage is there.
+        MountPointError: it is in use, and stays mounted.
+        MountdError: not all is in the store; the rest stays in the spool, and the next mount of its URL goes on.
+    """
+    path = mounting.resolve(mountpoint)
+    request = {"do": "commit", "timeout_s": timeout_s}
+    record = records.find(path)
+    told = records.ask(path, request, 2 * timeout_s + _STATUS_TIMEOUT_S)
+    if record is not None:
+        clearing.wait_for_end(record.supervisor)
+    return told
+
+
 def warm(mountpoint: Path, paths: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
     """Bring the files at or below `paths` (none: all) to the disk cache; yield how far it is until it is done.
 

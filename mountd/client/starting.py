@@ -12,7 +12,7 @@ from mountd import clearing, config
 from mountd.client.asking import status
 from mountd.client.ending import stop
 from mountd.contract import starting
-from mountd.contract.starting import Order
+from mountd.contract.starting import Order, Output
 from mountd.errors import BadInputError, DefectError, FuseUnavailableError, MountdError, MountPointError
 from mountd.fuse import mounting
 from mountd.processes import ProcessId
@@ -117,6 +117,37 @@ def start(
         owner=ProcessId.of(os.getpid()),
         owns_manifest=owns_manifest,
         log_level=log_level,
+    )
+    return start_order(order, timeout_s, withheld)
+
+
+def start_output(
+    output: Output,
+    mountpoint: Path,
+    *,
+    credential: Credential | None = None,
+    settings: Mapping[str, str] | None = None,
+    lifeline: bool = False,
+    mark: str = "",
+    log_level: str = "WARNING",
+    timeout_s: float = 30,
+    withheld: Collection[str] = (),
+) -> Mount:
+    """Mount an output read-write, and return when it answers; else as `start`.
+
+    With `lifeline` nothing is committed but by `commit`: whoever holds the lifeline knows whether the output is wanted.
+    """
+    order = Order(
+        manifest=Path(),
+        mountpoint=mounting.resolve(mountpoint),
+        source=output.url + output.prefix,
+        settings=config.texts(config.load(settings or {}).settings),
+        credentials={output.url: credential} if credential is not None else {},
+        lifeline=lifeline,
+        mark=mark,
+        owner=ProcessId.of(os.getpid()),
+        log_level=log_level,
+        output=output,
     )
     return start_order(order, timeout_s, withheld)
 

@@ -159,6 +159,17 @@ class Worker:
         file = self.files.file(inode)
         return None if self._reader.reads_in_place(file) else file
 
+    def commit(self, _: float) -> dict[str, Any]:
+        """Raise: nothing is written here.
+
+        Raises:
+            BadInputError: always.
+        """
+        raise BadInputError(f"{self.mountpoint}: an input; only an output is committed")
+
+    def leave(self) -> None:
+        """Nothing was committed, so the mount goes on."""
+
     def status(self) -> dict[str, Any]:
         """What `mountd status --json` prints. None is a thing that this version does not measure."""
         counters = self.metrics.snapshot()

@@ -117,7 +117,10 @@ class Run(RunLogging, RunFiles, RunMarks):
     def output_datasets(self) -> dict[str, str]:
         """In a job: the folder of each output by its name."""
         listed = self._environ.get(OUTPUTS_VARIABLE, "")
-        return {name: self._environ[f"AZURE_ML_OUTPUT_{name}"] for name in listed.split(";") if name}
+        from runtime.api.link_output import OutputFolder
+
+        paths = {name: self._environ[f"AZURE_ML_OUTPUT_{name}"] for name in listed.split(";") if name}
+        return {name: OutputFolder.of(path, lambda: self.experiment.workspace.folder) for name, path in paths.items()}
 
     def _input(self, name: str, mode: str) -> Any:
         value = self._environ[f"AZURE_ML_INPUT_{name}"]

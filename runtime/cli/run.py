@@ -77,7 +77,7 @@ def run(  # noqa: PLR0917 # click names them
     In COMMAND, {inputs.NAME} and {outputs.NAME} stand for the paths; the child also finds them in $NAME. Everything that
     the job started ends with it. The exit code is the command's own.
     """
-    from runtime.job import launcher
+    from runtime.job import launcher, planning
     from runtime.job.spec import check_experiment
     from runtime.job.v1 import with_v1
 
@@ -88,7 +88,7 @@ def run(  # noqa: PLR0917 # click names them
         if is_v1:
             os.environ.update(with_v1(os.environ))  # the child's environment is made of ours
         if dry_run:
-            click.echo(launcher.plan(workspace, spec)[0].describe())
+            click.echo(planning.plan(workspace, spec)[0].describe())
             return 0
         return launcher.launch(workspace, spec)
     except Exception as error:

@@ -1,6 +1,6 @@
 """The launcher: puts a job together, in one process, and stays until nothing of it is left.
 
-    resolve     names in the catalog become frozen manifests; a command that does not exist is found here
+    planning    names in the catalog become frozen manifests; a command that does not exist is found here
     session     inputs up
     watch       the keeper starts the child; the launcher listens to both, to the mounts, and to signals
     finish      outputs stored and registered, if the child succeeded
@@ -13,7 +13,6 @@ output in the run's folder. Either way its first deed is to make itself undumpab
 import contextlib
 import json
 import os
-import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,10 +28,11 @@ from runtime.datasets import file
 from runtime.datastores import reaching
 from runtime.datastores.reaching import ADDRESS
 from runtime.errors import AzureMLException, JobError
-from runtime.job import finish, leftovers, lineage, processes, runs
+from runtime.job import finish, leftovers, lineage, mounted, processes, runs
 from runtime.job.bell import Bell
 from runtime.job.child import KeptChild
-from runtime.job.layout import InputFacts, Layout, Surroundings, lay_out
+from runtime.job.layout import Layout
+from runtime.job.planning import plan
 from runtime.job.relay import Relay
 from runtime.job.runs import InputRecord, OutputRecord, RunRecord
 from runtime.job.session import Session, open_session
@@ -48,69 +48,6 @@ NEVER_RAN = 64  # added to the code of DESIGN §12 when the child was not starte
 _DEFECT = 125
 _MOUNTD_DEFECT = 70
 _UPLOAD_GRACE_S = 30.0
-
-
-def plan(
-    workspace: WorkspaceFolder, spec: JobSpec, environ: Mapping[str, str] = os.environ
-) -> tuple[Layout, dict[str, file.FrozenDataset]]:
-    """The layout of `spec` and what is behind each input; reads the catalog, makes nothing.
-
-    Raises:
-        UserErrorException, MountdError: a dataset, datastore, token or command that is not there.
-    """
-    facts: dict[str, InputFacts] = {}
-    frozen: dict[str, file.FrozenDataset] = {}
-    for each in spec.inputs:
-        record = file.find_record(workspace, each.dataset)
-        frozen[each.name] = opened = file.open_record(workspace, record)
-        facts[each.name] = InputFacts(record.id, record.digest, record.version, opened.single_file)
-    around = Surroundings(
-        workspace.path,
-        workspace.runs_path,
-        workspace.spool_path,
-        environ,
-        _secret_names(workspace, spec),
-        _why_no_fuse() if any(each.mode == "mount" for each in spec.inputs) else None,
-        workspace.identity(),
-    )
-    layout = lay_out(spec, facts, around)
-    _check_command(layout)
-    return layout, frozen
-
-
-def _why_no_fuse() -> str | None:
-    from mountd import client
-
-    return client.why_no_fuse()
-
-
-def _secret_names(workspace: WorkspaceFolder, spec: JobSpec) -> frozenset[str]:
-    """The variables that the child must not see; every datastore that an output goes to is looked up on the way."""
-    from runtime import datastores
-
-    for output in spec.outputs:
-        datastores.get(workspace, output.datastore)
-    return datastores.secret_variables(workspace)
-
-
-def _check_command(layout: Layout) -> None:
-    """Find out before anything is mounted that the command could never start."""
-    if not layout.cwd.is_dir():
-        raise JobError(f"{layout.cwd}: no such folder to run the command in", 4)
-    if layout.starter:
-        _check_program(layout, layout.starter[0])
-    _check_program(layout, layout.argv[0])
-
-
-def _check_program(layout: Layout, name: str) -> None:
-    if "/" in name:
-        path = layout.cwd / name
-        if not path.is_file():
-            raise JobError(f"{name}: no such command in {layout.cwd}", 4)
-        if not os.access(path, os.X_OK):
-            raise JobError(f"{name}: not executable; chmod +x it, or name its interpreter first", 5)
-    elif shutil.which(name, path=layout.environment.get("PATH")) is None:
-        raise JobError(f"{name}: command not found on PATH", 4)
 
 
 def launch(
@@ -218,9 +155,11 @@ class _Launch:
         try:
             self._write(inputs=_input_records(self._layout), outputs=_output_records(self._layout))
             self._tell()
-            with open_session(self._layout, frozen, self._bell, self._relay.say) as session:
+            destined = _destined(self._workspace, self._layout)
+            with open_session(self._layout, frozen, destined, self._bell, self._relay.say) as session:
                 with _seat(self._workspace, frozen, self._relay.say) as seat:
                     outcome = self._run_child(session, seat)
+                session.close_outputs()  # before they are committed: nothing is written any more
                 self._finish(outcome)
                 self._write_counters(session.close())
         except BaseException as error:
@@ -299,14 +238,12 @@ class _Launch:
         self._note(status="Running", started=runs.now(), keeper_pid=keeper_pid, child_pid=child_pid)
 
     def _finish(self, outcome: Outcome) -> None:
+        storing = outcome.ended_itself and any(each.of_failed_jobs for each in self._record.spec.outputs)
         if not outcome.succeeded:
-            ended_itself = outcome.stopped is None and outcome.failure is None and outcome.child_code is not None
-            storing = ended_itself and any(each.of_failed_jobs for each in self._record.spec.outputs)
             finish.keep_outputs(self._workspace, self._record, self._relay.say, storing=storing)
-            if not storing:
-                return
-        self._note(status="Finalizing")
-        self._store_outputs()
+        if outcome.succeeded or storing:
+            self._note(status="Finalizing")
+            self._store_outputs()
 
     def _store_outputs(self) -> None:
         """Store the outputs on a thread of their own, so that a signal can still end the launcher."""
@@ -358,6 +295,14 @@ class _Launch:
         self._note(status="Failed", exit_code=_DEFECT, error=str(broken), ended=runs.now())
         self._tell()
         return broken
+
+
+def _destined(workspace: WorkspaceFolder, layout: Layout) -> dict[str, mounted.MountedOutput]:
+    """Where each mounted output goes, by its name."""
+    return {
+        spec.name: mounted.mounted_output(workspace, spec, layout.run_id)
+        for spec in (each.spec for each in layout.outputs if each.mounted)
+    }
 
 
 def _input_records(layout: Layout) -> tuple[InputRecord, ...]:

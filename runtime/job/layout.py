@@ -18,6 +18,7 @@ from runtime.consumption import TOKEN as INPUT_TOKEN
 from runtime.consumption import UNSAFE_NAMES, InputSpec, Mode
 from runtime.datastores.reaching import ADDRESS
 from runtime.errors import UserErrorException
+from runtime.job.mounted import FOLDER
 from runtime.job.spec import JobSpec, Ranks
 from runtime.outputs import TOKEN as OUTPUT_TOKEN
 from runtime.outputs import OutputSpec
@@ -63,7 +64,10 @@ class InputFacts:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a layout depends on besides the spec. `no_fuse` says why nothing can be mounted here, None if it can."""
+    """What a layout depends on besides the spec. `no_fuse` says why no input can be mounted here, None if it can.
+
+    `no_output_mount` says the same of outputs, whose driver is an extra.
+    """
 
     workspace: Path
     runs: Path
@@ -72,6 +76,7 @@ class Surroundings:
     secrets: Collection[str] = ()
     no_fuse: str | None = None
     identity: Identity = _NOBODY
+    no_output_mount: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +97,12 @@ class InputPlace:
 
 @dataclass(frozen=True, slots=True)
 class OutputPlace:
-    """One output: the folder that the child writes to, and its prefix in the datastore."""
+    """One output: the folder that the child writes to, its prefix in the datastore, and whether it is mounted."""
 
     spec: OutputSpec
     folder: Path
     prefix: str
+    mounted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,10 +207,14 @@ def _inside(folder: Path, single_file: str | None) -> str:
 
 
 def _place_output(spec: OutputSpec, job: JobSpec, around: Surroundings, notes: list[str]) -> OutputPlace:
+    prefix = spec.prefix(job.run_id)
+    if spec.source is not None:
+        return OutputPlace(spec, Path(job.cwd) / spec.source, prefix)
+    if spec.mode == "mount" and around.no_output_mount is None:
+        return OutputPlace(spec, around.runs / job.run_id / FOLDER / spec.name, prefix, mounted=True)
     if spec.mode == "mount":
-        notes.append(f"output '{spec.name}' is staged and uploaded when the job ends (mounted outputs come later)")
-    folder = around.spool / job.run_id / spec.name if spec.source is None else Path(job.cwd) / spec.source
-    return OutputPlace(spec, folder, spec.prefix(job.run_id))
+        notes.append(f"output '{spec.name}' is staged, and stored when the job ends: {around.no_output_mount}")
+    return OutputPlace(spec, around.spool / job.run_id / spec.name, prefix)
 
 
 def _check_apart(inputs: Sequence[InputPlace], outputs: Sequence[OutputPlace]) -> None:

@@ -35,6 +35,11 @@ class Outcome:
     overtime: bool = False
 
     @property
+    def ended_itself(self) -> bool:
+        """True if the child ended by itself, well or not, with all of the job around it."""
+        return self.child_code is not None and self.failure is None and self.stopped is None
+
+    @property
     def succeeded(self) -> bool:
         """True if the child returned 0 and nothing and nobody ended the job."""
         return self.child_code == 0 and self.failure is None and self.stopped is None
@@ -108,7 +113,10 @@ def watch(
             passed_on += _pass_on(child, bell.stops[passed_on:])
         for name, mount in mounts.items():
             if mount.fileno() in ready:
-                failure = failure or f"input '{name}': its supervisor (process {mount.pid}) died, so the job was ended"
+                failure = (
+                    failure
+                    or f"{session.called(name)}: its supervisor (process {mount.pid}) died, so the job was ended"
+                )
                 session.lose(name)
                 child.signal(_SIGTERM)
     child.end_keeper()

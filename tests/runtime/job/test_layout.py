@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,9 +26,12 @@ def laid_out(
     outputs: tuple[OutputSpec, ...] = (),
     facts: InputFacts = FACTS,
     no_fuse: str | None = None,
+    no_output_mount: str | None = None,
 ) -> Layout:
     spec = JobSpec("run_1", "job", command or ("true",), "/home/me", inputs, outputs)
-    return lay_out(spec, {each.name: facts for each in inputs}, around(no_fuse))
+    return lay_out(
+        spec, {each.name: facts for each in inputs}, replace(around(no_fuse), no_output_mount=no_output_mount)
+    )
 
 
 def test_a_mounted_input_is_a_path_in_every_variable() -> None:
@@ -135,9 +139,14 @@ def test_inputs_and_outputs_share_no_folder() -> None:
         laid_out(outputs=(OutputSpec("a", "store", "p"), OutputSpec("b", "Store", "p/q")))
 
 
-def test_an_output_of_mode_mount_is_staged_and_says_so() -> None:
-    layout = laid_out(outputs=(OutputSpec("m", mode="mount"),))
-    assert layout.notes == ("output 'm' is staged and uploaded when the job ends (mounted outputs come later)",)
+def test_an_output_of_mode_mount_is_mounted_or_staged_and_says_so() -> None:
+    mounted = laid_out(outputs=(OutputSpec("m", mode="mount"),))
+    assert mounted.outputs[0].mounted
+    assert mounted.environment["m"] == "/ws/runs/run_1/outputs/m"
+    assert mounted.notes == ()
+    layout = laid_out(outputs=(OutputSpec("m", mode="mount"),), no_output_mount="no driver")
+    assert not layout.outputs[0].mounted
+    assert layout.notes == ("output 'm' is staged, and stored when the job ends: no driver",)
 
 
 def test_a_data_references_variable_is_replaced_where_an_argument_begins_with_it() -> None:
