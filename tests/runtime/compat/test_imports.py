@@ -13,6 +13,9 @@ from runtime.job.v1 import TREE, with_v1
 
 # What public v1 code imports, as module: names. Facts about the SDK; every one of them is tried.
 _OURS = {
+    "azureml.contrib.dataset": "FileHandlingOption LabeledDataset LabeledDatasetTask",
+    "azureml.contrib.dataset.labeled_dataset": "LabeledDataset",
+    "azureml.contrib.dataset.labeled_dataset_factory": "LabeledDatasetFactory",
     "azureml.core": (
         "Workspace Dataset Datastore Experiment Run ScriptRunConfig "
         "ComputeTarget Environment Model RunConfiguration Keyvault"
