@@ -6,10 +6,8 @@ rows are asked for, and then no more than they take.
 
 import dataclasses
 import datetime as dt
-import logging
-import secrets
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from runtime.api.registered import folder_of
 from runtime.api.tabular_rows import TabularRows
@@ -25,11 +23,6 @@ from runtime.workspace import WorkspaceFolder
 if TYPE_CHECKING:
     from runtime.api.consumption import DatasetConsumptionConfig
     from runtime.api.workspace import Workspace
-
-_LOG = logging.getLogger(__name__)
-_SEEDS: Final = 1 << 32
-_ON = ("null", "fail")
-_TOLD: set[str] = set()  # notes are said once a process
 
 
 class TabularDataset(TabularRows):
@@ -75,11 +68,11 @@ class TabularDataset(TabularRows):
 
     def take_sample(self, probability: float, seed: int | None = None) -> "TabularDataset":
         """Each row with this probability; the same `seed` gives the same rows, None draws one."""
-        return self._then(steps.Sample(0, steps.checked_share(probability, "take_sample"), _seed(seed)))
+        return self._then(steps.Sample(0, steps.checked_share(probability, "take_sample"), steps.settled_seed(seed)))
 
     def random_split(self, percentage: float, seed: int | None = None) -> "tuple[TabularDataset, TabularDataset]":
         """About `percentage` (0 to 1) of the rows, and all the others; `seed` as in `take_sample`."""
-        share, drawn = steps.checked_share(percentage, "random_split"), _seed(seed)
+        share, drawn = steps.checked_share(percentage, "random_split"), steps.settled_seed(seed)
         return self._then(steps.Sample(0, share, drawn)), self._then(steps.Sample(share, 1, drawn))
 
     def keep_columns(self, columns: str | Sequence[str], validate: bool = False) -> "TabularDataset":  # noqa: FBT001, FBT002 # v1's signature
@@ -199,6 +192,8 @@ class TabularDataset(TabularRows):
         validate: bool = True,  # noqa: FBT001, FBT002 # as above
     ) -> "TabularDataset":
         """The rows of the last `time_delta` before now, by this machine's clock; errors as `time_before`."""
+        if not isinstance(time_delta, dt.timedelta):
+            raise UserErrorException(f"time_recent takes a timedelta, and not {time_delta!r}")
         now = dt.datetime.now()  # noqa: DTZ005 # as v1: rows without a zone are taken for local time
         return self._period(now - time_delta, now, include_boundary, validate)
 
@@ -255,11 +250,6 @@ class TabularDataset(TabularRows):
     def __repr__(self) -> str:
         paths = ", ".join(str(path) for path in self.definition.paths)
         return f"TabularDataset(id={self.id!r}, name={self.name!r}, version={self.version!r}, paths=[{paths}])"
-
-
-def _seed(seed: int | None) -> int:
-    """A seed that is drawn is kept, so that the dataset stays what it is."""
-    return secrets.randbelow(_SEEDS) if seed is None else int(seed)
 
 
 def _naive(moment: dt.datetime) -> dt.datetime:

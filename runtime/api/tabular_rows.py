@@ -3,6 +3,7 @@
 import contextlib
 import datetime as dt
 import logging
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from runtime.datasets import contents, file
 from runtime.datasets.file import FileDefinition, FrozenDataset
 from runtime.datasets.tabular import evaluating
 from runtime.datasets.tabular.definition import TabularDefinition
+from runtime.datasets.tabular.delimited import Delimited
 from runtime.datasets.tabular.files import open_files
 from runtime.datasets.tabular.violations import Violations
 from runtime.errors import UserErrorException
@@ -46,6 +48,7 @@ class TabularRows(RegisteredDataset):
         self.definition = definition
         self._origin = origin  # whose rows these are a part of
         self._frozen: FrozenDataset | None = None
+        self._schema: pa.Schema | None = None
 
     @property
     def partition_keys(self) -> list[str]:
@@ -75,9 +78,11 @@ class TabularRows(RegisteredDataset):
 
     @property
     def schema(self) -> "pa.Schema":
-        """The columns and their Arrow types; reads the first rows."""
-        with self._rows() as rows:
-            return rows.schema
+        """The columns and their Arrow types; reads the first rows, once."""
+        if self._schema is None:
+            with self._rows() as rows:
+                self._schema = rows.schema
+        return self._schema
 
     def to_batches(self, on_error: str = "null") -> "Iterator[pa.RecordBatch]":
         """The rows as Arrow record batches, read as they are asked for.
@@ -112,9 +117,7 @@ class TabularRows(RegisteredDataset):
         """
         from runtime.datasets.tabular.frames import to_pandas
 
-        for word, given in (("on_error", on_error), ("out_of_range_datetime", out_of_range_datetime)):
-            if given not in _ON:
-                raise UserErrorException(f"{word}={given!r}: use 'null' or 'fail'")
+        _check_word("out_of_range_datetime", out_of_range_datetime)
         frame = to_pandas(self.to_arrow(on_error), fails=out_of_range_datetime == "fail")
         if self.definition.timestamp in frame.columns:
             frame.index = frame[self.definition.timestamp].rename(None)
@@ -124,19 +127,25 @@ class TabularRows(RegisteredDataset):
         """The rows as files `part-00000.csv`, quoted where needed, in a folder of this machine's."""
         from runtime.datasets.tabular.frames import write_csv
 
-        return self._written(lambda folder: write_csv(self.schema, self.to_batches(), folder, separator))
+        Delimited(separator)  # refuses what is none
+        return self._written(lambda rows, folder: write_csv(rows.schema, rows.batches, folder, separator))
 
     def to_parquet_files(self) -> "FileDataset":
         """The rows as files `part-00000.parquet` in a folder of this machine's."""
         from runtime.datasets.tabular.frames import write_parquet
 
-        return self._written(lambda folder: write_parquet(self.schema, self.to_batches(), folder))
+        return self._written(lambda rows, folder: write_parquet(rows.schema, rows.batches, folder))
 
-    def _written(self, write: Callable[[Path], None]) -> "FileDataset":
+    def _written(self, write: "Callable[[Rows, Path], None]") -> "FileDataset":
         from runtime.api.dataset import FileDatasetFactory
 
         folder = Path(tempfile.mkdtemp(prefix="moorage-"))
-        write(folder)
+        try:
+            with self._rows() as rows:
+                write(rows, folder)
+        except BaseException:
+            shutil.rmtree(folder)
+            raise
         return FileDatasetFactory.from_files(folder)
 
     def frozen(self) -> FrozenDataset:
@@ -158,9 +167,15 @@ class TabularRows(RegisteredDataset):
 
     @contextlib.contextmanager
     def _rows(self, on_error: str = "null") -> "Iterator[Rows]":
+        _check_word("on_error", on_error)
         with open_files(self.frozen()) as files:
             rows = evaluating.evaluate(self.definition, files, Violations(fails=on_error == "fail"))
             for note in set(rows.notes) - _TOLD:
                 _TOLD.add(note)
                 _LOG.warning("%s", note)
             yield rows
+
+
+def _check_word(name: str, given: str) -> None:
+    if given not in _ON:
+        raise UserErrorException(f"{name}={given!r}: use 'null' or 'fail'")

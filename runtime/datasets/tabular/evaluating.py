@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from runtime.datasets import expressions
+from runtime.datasets.expressions import Expression
 from runtime.datasets.partition import PartitionFormat
 from runtime.datasets.tabular import delimited, json_lines, parquet
 from runtime.datasets.tabular.definition import JsonLines, TabularDefinition
@@ -54,8 +55,11 @@ def evaluate(definition: TabularDefinition, files: Sequence[TableFile], violatio
     extra = _Extra.of(definition, files)
     source = _source(definition, files)
     if shared := set(extra.schema.names) & set(source.schema.names):
+        name = min(shared)
+        if definition.include_path and name == PATH:
+            raise DatasetValidationError(f"the files have a column '{PATH}' of their own; leave include_path out")
         raise DatasetValidationError(
-            f"the partition format and the files both have a column '{min(shared)}'; name the format's part otherwise"
+            f"the partition format and the files both have a column '{name}'; name the format's part otherwise"
         )
     whole = pa.schema([*extra.schema, *source.schema])
     names, needed = _columns(definition.steps, whole.names)
@@ -103,7 +107,19 @@ def _source(definition: TabularDefinition, files: Sequence[TableFile]) -> _Sourc
         lines, schema = options, json_lines.look(files, options)
         return _Source(schema, lambda kept, wanted: json_lines.read(files, kept, lines, schema, wanted))
     columns, schema = options, parquet.look(files, options)
-    return _Source(schema, lambda kept, wanted: parquet.read(files, kept, columns, schema, wanted))
+    filters = _filters(definition.steps)
+    return _Source(schema, lambda kept, wanted: parquet.read(files, kept, columns, schema, wanted, filters))
+
+
+def _filters(steps: Sequence[RowStep]) -> list[Expression]:
+    """What must be true of every row that stays, as far as no step before it counts rows."""
+    found: list[Expression] = []
+    for step in steps:
+        if isinstance(step, Filter | Period):
+            found.append(step.expression)
+        elif not isinstance(step, Keep | Drop):
+            break  # it counts rows
+    return found
 
 
 def _columns(steps: Sequence[RowStep], there: Sequence[str]) -> tuple[list[str], set[str]]:
