@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from runtime.api.registered import folder_of
-from runtime.api.tabular_rows import TabularRows
+from runtime.api.tabular_exports import TabularExports
 from runtime.catalog import DatasetRecord
 from runtime.datasets import expressions, file
 from runtime.datasets.expressions import Expression
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from runtime.api.workspace import Workspace
 
 
-class TabularDataset(TabularRows):
+class TabularDataset(TabularExports):
     """Rows with named columns."""
 
     @property

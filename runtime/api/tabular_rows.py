@@ -3,10 +3,7 @@
 import contextlib
 import datetime as dt
 import logging
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from runtime.api.registered import RegisteredDataset
@@ -15,7 +12,6 @@ from runtime.datasets import contents, file
 from runtime.datasets.file import FileDefinition, FrozenDataset
 from runtime.datasets.tabular import evaluating
 from runtime.datasets.tabular.definition import TabularDefinition
-from runtime.datasets.tabular.delimited import Delimited
 from runtime.datasets.tabular.files import open_files
 from runtime.datasets.tabular.violations import Violations
 from runtime.errors import UserErrorException
@@ -26,7 +22,6 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-    from runtime.api.file_dataset import FileDataset
     from runtime.datasets.tabular.evaluating import Rows
     from runtime.datasets.tabular.profile import DataProfile
 
@@ -86,14 +81,17 @@ class TabularRows(RegisteredDataset):
                 self._schema = rows.schema
         return self._schema
 
-    def to_batches(self, on_error: str = "null") -> "Iterator[pa.RecordBatch]":
+    def to_batches(self, on_error: str = "null", share: tuple[int, int] = (0, 1)) -> "Iterator[pa.RecordBatch]":
         """The rows as Arrow record batches, read as they are asked for.
+
+        `share` (number, count) is what one of `count` readers gets who are to have each row once: some of the files, or,
+        where there are fewer files or a step counts rows, some of the batches.
 
         Raises:
             DatasetValidationError: the files are not what the dataset says; with on_error='fail', a value is none of its
                 column's type.
         """
-        with self._rows(on_error) as rows:
+        with self._rows(on_error, share) as rows:
             yield from rows.batches
 
     def to_arrow(self, on_error: str = "null") -> "pa.Table":
@@ -117,26 +115,20 @@ class TabularRows(RegisteredDataset):
         Raises:
             DatasetValidationError: as `to_batches`.
         """
+        return self._to_pandas(on_error, out_of_range_datetime, (0, 1))
+
+    def _to_pandas(self, on_error: str, out_of_range_datetime: str, share: tuple[int, int]) -> "pd.DataFrame":
+        import pyarrow as pa
+
         from runtime.datasets.tabular.frames import to_pandas
 
         _check_word("out_of_range_datetime", out_of_range_datetime)
-        frame = to_pandas(self.to_arrow(on_error), fails=out_of_range_datetime == "fail")
+        with self._rows(on_error, share) as rows:
+            table = pa.Table.from_batches(rows.batches, rows.schema)
+        frame = to_pandas(table, fails=out_of_range_datetime == "fail")
         if self.definition.timestamp in frame.columns:
             frame.index = frame[self.definition.timestamp].rename(None)
         return frame
-
-    def to_csv_files(self, separator: str = ",") -> "FileDataset":
-        """The rows as files `part-00000.csv`, quoted where needed, in a folder of this machine's."""
-        from runtime.datasets.tabular.frames import write_csv
-
-        Delimited(separator)  # refuses what is none
-        return self._written(lambda rows, folder: write_csv(rows.schema, rows.batches, folder, separator))
-
-    def to_parquet_files(self) -> "FileDataset":
-        """The rows as files `part-00000.parquet` in a folder of this machine's."""
-        from runtime.datasets.tabular.frames import write_parquet
-
-        return self._written(lambda rows, folder: write_parquet(rows.schema, rows.batches, folder))
 
     def get_profile(self, workspace: object = None) -> "DataProfile":  # noqa: ARG002 # v1's, which asked a service
         """Counts, bounds, moments, quantiles, histogram and most frequent values of each column; reads all rows, once.
@@ -153,18 +145,6 @@ class TabularRows(RegisteredDataset):
                     summary.add(batch)
             self._profile = summary.profile()
         return self._profile
-
-    def _written(self, write: "Callable[[Rows, Path], None]") -> "FileDataset":
-        from runtime.api.dataset import FileDatasetFactory
-
-        folder = Path(tempfile.mkdtemp(prefix="moorage-"))
-        try:
-            with self._rows() as rows:
-                write(rows, folder)
-        except BaseException:
-            shutil.rmtree(folder)
-            raise
-        return FileDatasetFactory.from_files(folder)
 
     def frozen(self) -> FrozenDataset:
         """The manifest of its files; made on first use."""
@@ -184,10 +164,10 @@ class TabularRows(RegisteredDataset):
         return self._folder
 
     @contextlib.contextmanager
-    def _rows(self, on_error: str = "null") -> "Iterator[Rows]":
+    def _rows(self, on_error: str = "null", share: tuple[int, int] = (0, 1)) -> "Iterator[Rows]":
         _check_word("on_error", on_error)
         with open_files(self.frozen()) as files:
-            rows = evaluating.evaluate(self.definition, files, Violations(fails=on_error == "fail"))
+            rows = evaluating.evaluate(self.definition, files, Violations(fails=on_error == "fail"), share)
             for note in set(rows.notes) - _TOLD:
                 _TOLD.add(note)
                 _LOG.warning("%s", note)

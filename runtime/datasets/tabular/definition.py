@@ -14,7 +14,7 @@ from runtime.datasets.paths import DatasetPath
 from runtime.datasets.tabular import steps
 from runtime.datasets.tabular.delimited import Delimited, Header
 from runtime.datasets.tabular.kinds import ColumnType
-from runtime.datasets.tabular.steps import RowStep
+from runtime.datasets.tabular.steps import RowStep, Sample, Skip, Take
 from runtime.errors import DatasetValidationError
 
 _FORMAT: Final = 1
@@ -56,6 +56,11 @@ class TabularDefinition:
     def partition(self) -> PartitionFormat | None:
         """The partition format, parsed."""
         return parse_partition_format(self.partition_format) if self.partition_format is not None else None
+
+    @property
+    def counts_rows(self) -> bool:
+        """Whether a step asks how many rows come before a row, so that no file can be read without those before it."""
+        return any(isinstance(step, Take | Skip | Sample) for step in self.steps)
 
     def to_json(self) -> str:
         """The document."""

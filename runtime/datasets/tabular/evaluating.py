@@ -11,6 +11,7 @@ What a file's values violate is told when the read ends, complete or not.
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from runtime.datasets import expressions
@@ -43,8 +44,12 @@ class Rows:
     notes: tuple[str, ...] = ()
 
 
-def evaluate(definition: TabularDefinition, files: Sequence[TableFile], violations: Violations) -> Rows:
+def evaluate(
+    definition: TabularDefinition, files: Sequence[TableFile], violations: Violations, share: tuple[int, int] = (0, 1)
+) -> Rows:
     """The rows of `definition`; only what the schema needs is read at once.
+
+    `share` (number, count) gives the rows of each n-th file; of each n-th batch where files are fewer or rows are counted.
 
     Raises:
         DatasetValidationError: the files are not what the definition says; of the batches, too.
@@ -65,11 +70,15 @@ def evaluate(definition: TabularDefinition, files: Sequence[TableFile], violatio
     names, needed = _columns(definition.steps, whole.names)
     outer = [name for name in extra.schema.names if name in needed]
     kept = [number for number in range(len(files)) if _may_stay(definition, extra.values[number])]
+    number, count = share
+    by_file = not definition.counts_rows and len(files) >= count
+    kept = kept[number::count] if by_file else kept
     wanted = [name for name in source.schema.names if name in needed] or source.schema.names[:1]  # rows must be counted
     read = source.read(kept, wanted)
     batches = _batches(read, files, {number: extra.of_file(number, outer) for number in kept}, violations)
     schema = pa.schema([whole.field(name) for name in names])
-    return Rows(schema, _stepped(batches, definition.steps, names, violations), source.notes)
+    stepped = _stepped(batches, definition.steps, names, violations)
+    return Rows(schema, stepped if by_file else islice(stepped, number, None, count), source.notes)
 
 
 @dataclass(frozen=True)
