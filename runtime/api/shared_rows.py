@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SharedRows:
-    """The rows that the text of a definition says, of a `manifest` and its digest, in the workspace `folder`."""
+    """The rows that a definition's text says, of a `manifest` (a query has none), in the workspace `folder`."""
 
     folder: WorkspaceFolder
     definition: str
-    manifest: Path
+    manifest: Path | None
     digest: str
 
     def batches(self, number: int, count: int) -> "Iterator[pa.RecordBatch]":
@@ -44,6 +44,8 @@ class SharedRows:
         from runtime.datasets.tabular.definition import TabularDefinition
 
         made = TabularDataset(TabularDefinition.from_json(self.definition), self.folder)
-        known = FrozenDataset(self.manifest, self.digest, {}, None, 0, 0, frozenset())
+        if not made.definition.paths:
+            return made
+        known = FrozenDataset(self.manifest or Path(), self.digest, {}, None, 0, 0, frozenset())
         made._frozen = adopt(self.folder, made.definition, known)  # noqa: SLF001 # our own
         return made

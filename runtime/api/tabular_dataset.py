@@ -6,6 +6,7 @@ rows are asked for, and then no more than they take.
 
 import dataclasses
 import datetime as dt
+import functools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from runtime.api.tabular_exports import TabularExports
 from runtime.catalog import DatasetRecord
 from runtime.datasets import expressions, file
 from runtime.datasets.expressions import Expression
-from runtime.datasets.tabular import steps
+from runtime.datasets.tabular import queries, steps
 from runtime.datasets.tabular.definition import TabularDefinition
 from runtime.datasets.tabular.steps import Period, RowStep
 from runtime.errors import DatasetTimestampMissingError, DatasetValidationError, UserErrorException
@@ -47,14 +48,15 @@ class TabularDataset(TabularExports):
             UserErrorException: `name` exists and `create_new_version` is False, or a version of it is exactly this.
             MountdError: nothing is there, or a store refuses or cannot be reached.
         """
-        record = file.register(
+        has_files = bool(self.definition.paths)
+        register = functools.partial(file.register, frozen=self.frozen()) if has_files else queries.register
+        record = register(
             folder_of(workspace),
             name,
             self.definition,
             description=description,
             tags=tags,
             create_new_version=create_new_version,
-            frozen=self.frozen(),
         )
         return TabularDataset(self.definition, folder_of(workspace), record)
 
@@ -229,7 +231,8 @@ class TabularDataset(TabularExports):
     def saved_in(self, folder: WorkspaceFolder) -> DatasetRecord:
         """The catalog's record of this dataset in the workspace `folder`; saved there without a name if it has none."""
         if self._record is None or (self._folder is not None and self._folder != folder):
-            record = file.save(folder, self.definition, frozen=self.frozen())
+            saved = functools.partial(file.save, frozen=self.frozen()) if self.definition.paths else queries.save
+            record = saved(folder, self.definition)
             self._folder, self._record, self._frozen = folder, record, None
         return self._record
 

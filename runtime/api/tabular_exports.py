@@ -112,8 +112,10 @@ class TabularExports(TabularRows):
         import dask.dataframe as dd
 
         shares = self._shared()
-        with open_files(self.frozen()) as files:
-            count = 1 if self.definition.counts_rows else max(1, len(files))
+        count = 1
+        if self.definition.paths and not self.definition.counts_rows:
+            with open_files(self.frozen()) as files:
+                count = max(1, len(files))
         frame = dd.from_map(
             shares.to_pandas,
             [(number, count) for number in range(count)],
@@ -170,7 +172,10 @@ class TabularExports(TabularRows):
         return FileDataset(FileDefinition(paths), self.folder) if paths else None
 
     def _shared(self) -> SharedRows:
-        return SharedRows(self.folder, self.definition.to_json(), self.frozen().manifest, self.frozen().digest)
+        text = self.definition.to_json()
+        if not self.definition.paths:
+            return SharedRows(self.folder, text, None, "")
+        return SharedRows(self.folder, text, self.frozen().manifest, self.frozen().digest)
 
     def _empty(self) -> "pd.DataFrame":
         from runtime.datasets.tabular.frames import to_pandas

@@ -3,7 +3,7 @@
 import contextlib
 import datetime as dt
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from runtime.api.registered import RegisteredDataset
@@ -11,8 +11,8 @@ from runtime.catalog import DatasetRecord
 from runtime.datasets import contents, file
 from runtime.datasets.file import FileDefinition, FrozenDataset
 from runtime.datasets.tabular import evaluating
-from runtime.datasets.tabular.definition import TabularDefinition
-from runtime.datasets.tabular.files import open_files
+from runtime.datasets.tabular.definition import Query, TabularDefinition
+from runtime.datasets.tabular.files import answer_file, open_files
 from runtime.datasets.tabular.violations import Violations
 from runtime.errors import UserErrorException
 from runtime.workspace import WorkspaceFolder, find
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-    from runtime.datasets.tabular.evaluating import Rows
+    from runtime.datasets.tabular.evaluating import Rows, Source
+    from runtime.datasets.tabular.files import TableFile
     from runtime.datasets.tabular.profile import DataProfile
 
 _LOG = logging.getLogger(__name__)
@@ -54,8 +55,8 @@ class TabularRows(RegisteredDataset):
 
     @property
     def data_changed_time(self) -> dt.datetime | None:
-        """When the newest of its frozen files was changed, in UTC; None if their store tells no time."""
-        return contents.newest(self.frozen().manifest)
+        """When the newest of its frozen files was changed, in UTC; None if their store tells no time, and of a query."""
+        return None if isinstance(self.definition.source, Query) else contents.newest(self.frozen().manifest)
 
     def get_partition_key_values(self, partition_keys: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """The different values of these parts (None: of all) that its files have; files without bytes do not count.
@@ -81,7 +82,7 @@ class TabularRows(RegisteredDataset):
                 self._schema = rows.schema
         return self._schema
 
-    def to_batches(self, on_error: str = "null", share: tuple[int, int] = (0, 1)) -> "Iterator[pa.RecordBatch]":
+    def to_batches(self, on_error: str = "null", share: tuple[int, int] = (0, 1)) -> "Generator[pa.RecordBatch]":
         """The rows as Arrow record batches, read as they are asked for.
 
         `share` (number, count) is what one of `count` readers gets who are to have each row once: some of the files, or,
@@ -147,7 +148,13 @@ class TabularRows(RegisteredDataset):
         return self._profile
 
     def frozen(self) -> FrozenDataset:
-        """The manifest of its files; made on first use."""
+        """The manifest of its files; made on first use.
+
+        Raises:
+            UserErrorException: it is a query and has none.
+        """
+        if not self.definition.paths:
+            file.files_of(self.definition.to_json())
         if self._frozen is None:
             if self._origin is not None and self._record is None:
                 self._frozen = self._origin.frozen()
@@ -164,10 +171,24 @@ class TabularRows(RegisteredDataset):
         return self._folder
 
     @contextlib.contextmanager
+    def _opened(self) -> "Iterator[tuple[list[TableFile], Source | None]]":
+        """Its files; of a query the answer."""
+        if not isinstance(self.definition.source, Query):
+            with open_files(self.frozen()) as files:
+                yield files, None
+            return
+        from runtime.datasets.tabular import query
+
+        with query.opened(self.folder, self.definition.source) as answer:
+            source = evaluating.Source(answer.schema, lambda _, wanted: answer.read(wanted))
+            yield [answer_file(self.definition.source.datastore)], source
+
+    @contextlib.contextmanager
     def _rows(self, on_error: str = "null", share: tuple[int, int] = (0, 1)) -> "Iterator[Rows]":
         _check_word("on_error", on_error)
-        with open_files(self.frozen()) as files:
-            rows = evaluating.evaluate(self.definition, files, Violations(fails=on_error == "fail"), share)
+        violations = Violations(fails=on_error == "fail")
+        with self._opened() as (files, source):
+            rows = evaluating.evaluate(self.definition, files, violations, share, source)
             for note in set(rows.notes) - _TOLD:
                 _TOLD.add(note)
                 _LOG.warning("%s", note)

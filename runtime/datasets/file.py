@@ -27,7 +27,7 @@ from runtime.catalog import DatasetRecord, Made, check_name, open_catalog
 from runtime.catalog.rows import checked_description, checked_tags
 from runtime.datasets import picking, steps
 from runtime.datasets.partition import PartitionFormat, parse_partition_format
-from runtime.datasets.paths import DatasetPath, Place, arrange, locate
+from runtime.datasets.paths import DatasetPath, Place, arrange, from_documents, locate
 from runtime.datasets.steps import Step
 from runtime.errors import DatasetValidationError, UserErrorException
 from runtime.workspace import WorkspaceFolder
@@ -102,7 +102,7 @@ def files_of(text: str) -> FileDefinition:
     with contextlib.suppress(ValueError, TypeError, KeyError):
         document = json.loads(text)
         if (document["version"], document["type"]) == (_FORMAT, "tabular"):
-            return FileDefinition(tuple(DatasetPath(**path) for path in document["paths"]))
+            return FileDefinition(from_documents(document["paths"]))
     return FileDefinition.from_json(text)
 
 

@@ -18,7 +18,7 @@ from runtime.datasets import expressions
 from runtime.datasets.expressions import Expression
 from runtime.datasets.partition import PartitionFormat
 from runtime.datasets.tabular import delimited, json_lines, parquet
-from runtime.datasets.tabular.definition import JsonLines, TabularDefinition
+from runtime.datasets.tabular.definition import JsonLines, Parquet, TabularDefinition
 from runtime.datasets.tabular.delimited import Delimited
 from runtime.datasets.tabular.files import TableFile
 from runtime.datasets.tabular.inference import infer
@@ -45,10 +45,15 @@ class Rows:
 
 
 def evaluate(
-    definition: TabularDefinition, files: Sequence[TableFile], violations: Violations, share: tuple[int, int] = (0, 1)
+    definition: TabularDefinition,
+    files: Sequence[TableFile],
+    violations: Violations,
+    share: tuple[int, int] = (0, 1),
+    source: "Source | None" = None,
 ) -> Rows:
     """The rows of `definition`; only what the schema needs is read at once.
 
+    `source` gives the rows where that are no files': those of a query.
     `share` (number, count) gives the rows of each n-th file; of each n-th batch where files are fewer or rows are counted.
 
     Raises:
@@ -58,7 +63,7 @@ def evaluate(
     import pyarrow as pa
 
     extra = _Extra.of(definition, files)
-    source = _source(definition, files)
+    source = source or _source(definition, files)
     if shared := set(extra.schema.names) & set(source.schema.names):
         name = min(shared)
         if definition.include_path and name == PATH:
@@ -82,7 +87,7 @@ def evaluate(
 
 
 @dataclass(frozen=True)
-class _Source:
+class Source:
     """The columns of the files, and how those that are wanted are read from the files of some numbers."""
 
     schema: "pa.Schema"
@@ -99,7 +104,7 @@ def partition_values(
     return [dict(zip(keys, values, strict=True)) for values in distinct]
 
 
-def _source(definition: TabularDefinition, files: Sequence[TableFile]) -> _Source:
+def _source(definition: TabularDefinition, files: Sequence[TableFile]) -> Source:
     import pyarrow as pa
 
     options = definition.source
@@ -111,13 +116,15 @@ def _source(definition: TabularDefinition, files: Sequence[TableFile]) -> _Sourc
             "DataType.to_datetime('%d/%m/%Y')} reads it the other way"
             for name, date in head.ambiguous.items()
         )
-        return _Source(schema, lambda kept, wanted: delimited.read(files, kept, text, head, wanted), notes)
+        return Source(schema, lambda kept, wanted: delimited.read(files, kept, text, head, wanted), notes)
     if isinstance(options, JsonLines):
         lines, schema = options, json_lines.look(files, options)
-        return _Source(schema, lambda kept, wanted: json_lines.read(files, kept, lines, schema, wanted))
+        return Source(schema, lambda kept, wanted: json_lines.read(files, kept, lines, schema, wanted))
+    if not isinstance(options, Parquet):
+        raise TypeError("a query's rows come from a database")
     columns, schema = options, parquet.look(files, options)
     filters = _filters(definition.steps)
-    return _Source(schema, lambda kept, wanted: parquet.read(files, kept, columns, schema, wanted, filters))
+    return Source(schema, lambda kept, wanted: parquet.read(files, kept, columns, schema, wanted, filters))
 
 
 def _filters(steps: Sequence[RowStep]) -> list[Expression]:
