@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from runtime.errors import UserErrorException
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
     from runtime.api.file_dataset import FileDataset
     from runtime.api.mount_context import MountContext
@@ -39,6 +40,36 @@ class TabularExports(TabularRows):
         from runtime.datasets.tabular.frames import write_parquet
 
         return self._written(lambda rows, folder: write_parquet(rows.schema, rows.batches, folder))
+
+    def export(self, folder: str | os.PathLike[str], form: str) -> int:
+        """Write the rows as files of `form` ('parquet' or 'csv') into an empty folder, or one to be made; how many.
+
+        Raises:
+            UserErrorException: something lies there, or it is no folder.
+        """
+        from runtime.datasets.tabular.frames import write_csv, write_parquet
+
+        place = Path(folder)
+        if place.exists() and (not place.is_dir() or any(place.iterdir())):
+            raise UserErrorException(f"{place}: not an empty folder; name one that is, or that is to be made")
+        count = 0
+
+        def counted(batches: "Iterator[pa.RecordBatch]") -> "Iterator[pa.RecordBatch]":
+            nonlocal count
+            for batch in batches:
+                count += batch.num_rows
+                yield batch
+
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".moorage-", dir=place.parent) as scratch, self._rows() as rows:
+            within = Path(scratch) / "rows"
+            within.mkdir()
+            if form == "csv":
+                write_csv(rows.schema, counted(rows.batches), within, ",")
+            else:
+                write_parquet(rows.schema, counted(rows.batches), within)
+            within.replace(place)
+        return count
 
     def partition_by(
         self,
