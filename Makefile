@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .SILENT:
 .ONESHELL:
-.PHONY: help setup lint test test-full soak demo bench clean
+.PHONY: help setup lint test test-full test-notebooks soak demo bench clean
 
 STORE ?= local
 MODE ?= mount
@@ -35,7 +35,7 @@ NEEDS := python fuse $(if $(filter setup lint test test-full bench,$(MAKECMDGOAL
 	$(if $(filter test-full,$(MAKECMDGOALS)),postgres)
 
 help: ## list the targets
-	awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) $(LIBFUSE) $(AZURITE) $(TOOLS) ## make .venv with all that tests and demo need
 
@@ -58,6 +58,9 @@ test: lint $(AZURITE) $(TOOLS) ## lint, and all tests but the long ones
 test-full: $(INSTALLED) $(LIBFUSE) $(AZURITE) $(TOOLS) $(BENCH) $(TORCH) $(POSTGRES) ## the long tests
 	echo "test-full: pytest"
 	$(REQUIRE_FUSE) $(BIN)/pytest -q -m full
+
+test-notebooks: $(INSTALLED) ## public notebooks of SDK v1, from DIR=path/to/checkout
+	$(BIN)/python -m tests.notebooks $(DIR)
 
 soak: $(INSTALLED) ## checked reads under every injector for SOAK_MINUTES=10
 	$(BIN)/python -m tests.soak --minutes $(SOAK_MINUTES) --json .venv/soak.json

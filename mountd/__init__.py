@@ -4,9 +4,11 @@ The layers, from what a user calls down to plain values (import-linter checks th
 
     cli          the commands `mountd` and `mount.moorage`
     daemon       the worker: composes everything below into one mounted process
-    client       for callers: start a worker, ask it, stop it
+    helper       the worker without a device: reads, lists, uploads for other processes
+    client/      for callers: start a mount or a helper, ask it, stop it
     download     the same bytes without FUSE
     freeze       a listing becomes a manifest
+    composing    what reading is composed of
     config       one table of settings -> flags, environment, TOML
     fuse/        speaks the kernel's protocol; vfs.py is the file system in Python terms
     reading/     flights, windows, plans, warming        uploading/  files to a store, verified

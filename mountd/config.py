@@ -11,29 +11,25 @@ nearest name; nothing here opens, makes or locks anything.
 import difflib
 import logging
 import os
-import shutil
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
-from mountd import parsing
-from mountd.cgroup import cgroup_limit
+from mountd import defaults, parsing
 from mountd.errors import BadInputError, NotFoundError
 from mountd.log import LogFormat
 from mountd.units import format_duration, format_size
 
 CacheMode = Literal["auto", "always", "off"]
 DriverName = Literal["native", "pyfuse3"]
+FsyncMode = Literal["local", "remote"]
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _KIB: Final = 1024
 _MIB: Final = 1024 * _KIB
 _GIB: Final = 1024 * _MIB
-_CACHE_LIMIT: Final = 200 * _GIB
-_MEMORY: Final = 256 * _MIB
-_LEAST_MEMORY: Final = 4 * _MIB
 _MACHINE_FILE: Final = Path("/etc/moorage/config.toml")
 DEFAULT: Final = "default"
 _LOG = logging.getLogger(__name__)
@@ -56,6 +52,10 @@ class Settings:
     metrics_file: Path | None
     log_format: LogFormat
     verify_wire: bool
+    spool_dir: Path
+    spool_size_bytes: int
+    settle_s: float
+    fsync: FsyncMode
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ def load(
         else:
             values[field.attribute] = field.default(environ, values)
     if values["cache_size_bytes"] < 0:
-        values["cache_size_bytes"] = _room(values["cache_dir"], -values["cache_size_bytes"])
+        values["cache_size_bytes"] = defaults.room(values["cache_dir"], -values["cache_size_bytes"])
     origins = {field.name: given[field.name][0] if field.name in given else DEFAULT for field in FIELDS}
     return Loaded(Settings(**values), origins)
 
@@ -163,19 +163,8 @@ def _tell_unknown(environ: Mapping[str, str]) -> None:
 
 
 def _files(environ: Mapping[str, str]) -> list[Path]:
-    folder = _home(environ, "XDG_CONFIG_HOME", ".config")
+    folder = defaults.home(environ, "XDG_CONFIG_HOME", ".config")
     return [*([folder / "moorage" / "config.toml"] if folder else []), _MACHINE_FILE]
-
-
-def _home(environ: Mapping[str, str], variable: str, below: str) -> Path | None:
-    """One of the XDG base folders; None where there is neither the variable nor a home."""
-    chosen = Path(environ.get(variable, ""))
-    if chosen.is_absolute():  # the XDG rule: a relative one is to be ignored
-        return chosen
-    try:
-        return Path(environ.get("HOME") or Path.home()) / below
-    except RuntimeError:
-        return None
 
 
 def _read_toml(path: Path, *, required: bool) -> dict[str, str]:
@@ -224,69 +213,24 @@ def _exact(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _default_cache_dir(environ: Mapping[str, str], _: Mapping[str, Any]) -> Path:
-    if getattr(os, "geteuid", lambda: 1)() == 0:
-        return Path("/var/cache/moorage")
-    folder = _home(environ, "XDG_CACHE_HOME", ".cache")
-    if folder is None:
-        raise BadInputError("no home folder to keep a cache in; set --cache-dir or MOORAGE_CACHE_DIR")
-    return folder / "moorage"
-
-
-def _default_cache_size(_: Mapping[str, str], values: Mapping[str, Any]) -> int:
-    """Half of what is free, at most 200 GiB, leaving 5 % of the disk or 1 GiB, whichever is more.
-
-    What the cache holds already counts as free: otherwise each restart would halve the cache and drop its data.
-    """
-    folder: Path = values["cache_dir"]
-    existing = next((each for each in (folder, *folder.parents) if each.is_dir()), None)
-    if existing is None:
-        return _GIB
-    disk = shutil.disk_usage(existing)
-    free = disk.free + _held_bytes(folder)
-    return max(0, min(free // 2, _CACHE_LIMIT, free - max(disk.total // 20, _GIB)))
-
-
-def _room(folder: Path, kept_free_bytes: int) -> int:
-    """What the cache in `folder` may hold if so much of its disk stays free."""
-    existing = next((each for each in (folder, *folder.parents) if each.is_dir()), Path("/"))
-    return max(0, shutil.disk_usage(existing).free + _held_bytes(folder) - kept_free_bytes)
-
-
-def _held_bytes(folder: Path) -> int:
-    total = 0
-    for root, _, names in os.walk(folder):
-        for name in names:
-            try:
-                total += Path(root, name).lstat().st_size
-            except OSError:  # trimmed by its owner meanwhile
-                continue
-    return total
-
-
-def _default_memory(_: Mapping[str, str], __: Mapping[str, Any]) -> int:
-    limit = cgroup_limit()
-    return _MEMORY if limit is None else max(_LEAST_MEMORY, min(_MEMORY, limit // 4))
-
-
 FIELDS: Final = (
-    Field("cache_dir", "cache_dir", "Folder of the cache.", parsing.folder, str, _default_cache_dir, "DIR"),
+    Field("cache_dir", "cache_dir", "Folder of the cache.", parsing.folder, str, defaults.cache_dir, "DIR"),
     Field(
         "cache_size",
         "cache_size_bytes",
         "Most that the cache may hold on disk; -SIZE leaves so much free. Without it half of what is free, at most 200 GiB.",
         parsing.size_or_rest,
         format_size,
-        _default_cache_size,
+        defaults.half_of_the_disk("cache_dir"),
         "SIZE",
     ),
     Field(
         "memory",
         "memory_bytes",
         "Most memory for data on its way; without it 256 MiB or a quarter of the container's limit.",
-        parsing.size(_LEAST_MEMORY),
+        parsing.size(defaults.LEAST_MEMORY),
         format_size,
-        _default_memory,
+        defaults.memory,
         "SIZE",
     ),
     Field(
@@ -360,5 +304,41 @@ FIELDS: Final = (
         parsing.truth,
         _exact,
         lambda _, __: False,
+    ),
+    Field(
+        "spool_dir",
+        "spool_dir",
+        "Outputs: folder in which files wait for their upload.",
+        parsing.folder,
+        str,
+        defaults.spool_dir,
+        "DIR",
+    ),
+    Field(
+        "spool_size",
+        "spool_size_bytes",
+        "Outputs: most that may wait there; without it half of what is free, at most 200 GiB.",
+        parsing.size(0),
+        format_size,
+        defaults.half_of_the_disk("spool_dir"),
+        "SIZE",
+    ),
+    Field(
+        "settle",
+        "settle_s",
+        "Outputs: how long a file must have been closed before it is uploaded. Without it 2s.",
+        parsing.pause,
+        format_duration,
+        lambda _, __: 2.0,
+        "TIME",
+    ),
+    Field(
+        "fsync",
+        "fsync",
+        "Outputs: fsync returns when the file is safe on this machine (local) or in the store (remote).",
+        parsing.choice(FsyncMode),
+        str,
+        lambda _, __: "local",
+        "local|remote",
     ),
 )

@@ -37,8 +37,8 @@ class FreezeSource:
     """One place that files come from.
 
     `url` is a base URL (it ends in `/`), `pattern` picks keys below it, and `under` is the folder of the tree where they
-    appear ('' is the root). With `version` that one of the blob which `pattern` names is frozen. With `only`, a file must
-    be listed there, with its ETag.
+    appear ('' is the root). With `version` that one of the blob which `pattern` names is frozen; with `only`, files that are
+    named there, each with its ETag.
     """
 
     url: str

@@ -16,6 +16,8 @@ from mountd.errors import AccessDeniedError, MountdError, StoreUnreachableError
 NAMES = (
     "reads_count",
     "reads_bytes",
+    "reads_waited",
+    "reads_wait_us",
     "fetch_requests",
     "fetch_bytes",
     "fetch_errors",
@@ -66,6 +68,12 @@ class Metrics:
         with self._lock:
             self._values["reads_count"] += 1
             self._values["reads_bytes"] += size_bytes
+
+    def add_wait(self, waited_s: float) -> None:
+        """Count one read whose bytes were not here, and how long it waited; reads that wait at once all count."""
+        with self._lock:
+            self._values["reads_waited"] += 1
+            self._values["reads_wait_us"] += int(waited_s * 1e6)
 
     def note_outcome(self, failure: MountdError | None) -> None:
         """Record that a fetch has ended; only what says that the store is out of reach, or refuses us, is a failure here."""

@@ -37,6 +37,14 @@ def deadline(text: str) -> float:
     return seconds
 
 
+def pause(text: str) -> float:
+    """Seconds, from none to a day."""
+    seconds = parse_duration(text)
+    if not 0 <= seconds <= 86400:
+        raise BadInputError(f"{text!r} is {format_duration(seconds)}, and must be between 0s and 24h")
+    return seconds
+
+
 def folder(text: str, what: str = "folder") -> Path:
     """A whole path."""
     if not text.strip("\0 "):

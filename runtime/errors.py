@@ -8,6 +8,7 @@
     │   └── AlreadyRegisteredError         exactly this dataset is registered already; carries its version
     ├── RunEnvironmentException        3   Run.get_context() outside of a job, and no offline run allowed
     ├── RunConfigurationException      3   a ScriptRunConfig whose parts do not fit together
+    ├── ComputeTargetException         4   a compute target that is not there
     ├── ExperimentExecutionException   70  a run that could not be started or watched
     └── ActivityFailedException        1   a run that failed, from wait_for_completion
     JobError                               `moorage run` is over without the child's own code; carries its exit code
@@ -67,6 +68,12 @@ class RunEnvironmentException(AzureMLException):
 
 class RunConfigurationException(AzureMLException):
     """A run configuration whose parts do not fit together."""
+
+
+class ComputeTargetException(AzureMLException):
+    """A compute target that is not there."""
+
+    exit_code = 4
 
 
 class ExperimentExecutionException(AzureMLException):

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from mountd.errors import BadInputError
-from runtime.catalog import Made
+from runtime.catalog import DatasetRecord, Made
 from runtime.catalog import check_name as check_dataset_name
 from runtime.catalog.rows import checked_description, checked_tags
 from runtime.consumption import check_name
+from runtime.datasets.partition import parse_partition_format
 from runtime.errors import AlreadyRegisteredError, UserErrorException
 from runtime.workspace import WorkspaceFolder
 
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from mountd.uploading.committing import Committed
     from mountd.uploading.destination import Step
 
-Mode = Literal["upload", "mount"]
+Mode = Literal["upload", "mount", "link"]
+LINK_FILE = ".moorage-link"
 TOKEN = "DatasetOutputConfig"  # noqa: S105 # v1's word for a placeholder; no secret
 DEFAULT_DATASTORE = "workspaceblobstore"
 DEFAULT_PATH = "dataset/{run-id}/{output-name}"
@@ -53,6 +55,7 @@ class OutputSpec:
     source: str | None = None
     source_globs: tuple[str, ...] = ()
     of_failed_jobs: bool = False
+    partition_format: str | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name, "output")
@@ -66,6 +69,8 @@ class OutputSpec:
             check_dataset_name(self.register_as)  # now, and not when the job has run for hours
             checked_description(self.description)
             checked_tags(self.tags)
+        if self.partition_format is not None:
+            parse_partition_format(self.partition_format)
 
     @property
     def token(self) -> str:
@@ -90,7 +95,7 @@ def parse_output(text: str) -> OutputSpec:
         key, _, value = option.partition("=")
         if key == "register" and value:
             register_as = value
-        elif option in get_args(Mode):
+        elif option in {"upload", "mount"}:
             mode = option
         else:
             raise UserErrorException(f"--output {text!r}: {option!r} is neither upload, mount nor register=DATASET")
@@ -151,7 +156,7 @@ def upload_output(
     from mountd.uploading.delivery import deliver
     from mountd.uploading.destination import Destination, no_step
     from runtime import datastores
-    from runtime.datasets.file import what_opens
+    from runtime.datasets.granting import what_opens
 
     record = datastores.get(workspace, spec.datastore)
     credential = what_opens(record.url, record.credential)
@@ -171,6 +176,39 @@ def _files_of(spec: OutputSpec, folder: Path) -> Iterator[tuple[Path, str]]:
     yield from staged_files(folder, spec.source_globs)
 
 
+def linked_dataset(workspace: WorkspaceFolder, spec: OutputSpec, folder: Path) -> DatasetRecord:
+    """The dataset that the script linked to an output that is a link.
+
+    Raises:
+        UserErrorException: it linked none.
+    """
+    from runtime.datasets import file
+
+    try:
+        identifier = (folder / LINK_FILE).read_text("utf-8")
+    except FileNotFoundError:
+        raise UserErrorException(
+            f"nothing was linked; the script calls run.output_datasets['{spec.name}'].link(dataset)"
+        ) from None
+    return file.find_record(workspace, identifier)
+
+
+def register_link(workspace: WorkspaceFolder, spec: OutputSpec, run_id: str, linked: DatasetRecord) -> str:
+    """Give the linked dataset the output's name as a new version; return NAME@VERSION."""
+    from runtime.catalog import open_catalog
+
+    if spec.register_as is None:
+        raise UserErrorException(f"output '{spec.name}' has no name to be registered under")
+    facts = (linked.definition, linked.digest, linked.files, linked.size_bytes, spec.description, spec.tags)
+    try:
+        with open_catalog(workspace) as catalog:
+            made = Made(run_id, spec.name)
+            record = catalog.register(spec.register_as, *facts, create_new_version=True, made=made)
+    except AlreadyRegisteredError as same:
+        return f"{same.name}@{same.version}"
+    return f"{record.name}@{record.version}"
+
+
 def register_output(workspace: WorkspaceFolder, spec: OutputSpec, run_id: str, committed: "Committed") -> str:
     """Register what the commit lists as a new version of `spec.register_as`; return NAME@VERSION.
 
@@ -183,7 +221,7 @@ def register_output(workspace: WorkspaceFolder, spec: OutputSpec, run_id: str, c
 
     if spec.register_as is None:
         raise UserErrorException(f"output '{spec.name}' has no name to be registered under")
-    definition = file.FileDefinition((DatasetPath(spec.datastore, spec.prefix(run_id)),))
+    definition = file.FileDefinition((DatasetPath(spec.datastore, spec.prefix(run_id)),), spec.partition_format)
     try:
         record = file.register(
             workspace,
@@ -193,7 +231,7 @@ def register_output(workspace: WorkspaceFolder, spec: OutputSpec, run_id: str, c
             tags=spec.tags,
             create_new_version=True,
             made=Made(run_id, spec.name),
-            only=committed.etags,
+            frozen=file.freeze_files(workspace, definition, committed.etags),
         )
     except AlreadyRegisteredError as same:  # an attempt before this one came as far as the catalog
         return f"{same.name}@{same.version}"

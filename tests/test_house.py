@@ -69,4 +69,4 @@ def test_the_scripts_are_valid_shell_and_may_be_run() -> None:
 def test_make_lists_every_target_that_the_readme_may_name() -> None:
     told = subprocess.run(["make", "--no-print-directory"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     listed = [line.split()[1] for line in told.splitlines()]
-    assert listed == ["help", "setup", "lint", "test", "test-full", "soak", "demo", "bench", "clean"]
+    assert listed == ["help", "setup", "lint", "test", "test-full", "test-notebooks", "soak", "demo", "bench", "clean"]

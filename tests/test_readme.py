@@ -46,7 +46,9 @@ def test_the_code_blocks_run_and_print_what_they_should(tmp_path: Path) -> None:
     assert printed.count("trained on 2 files") == 2
     assert "purr woof" in printed
     assert "whole; 2 files" in printed
-    assert printed.rstrip().endswith("/data")  # what in_job.py prints: the mounted input's path
+    *_, in_job, in_v1 = printed.splitlines()
+    assert in_job.endswith("/data")  # the mounted input's path
+    assert in_v1 == "v1: Completed"
 
 
 def test_every_other_command_is_run_by_ci_or_stands_in_the_dockerfile() -> None:

@@ -25,7 +25,7 @@ from typing import Final
 from mountd.cache import trim
 from mountd.cache.appending import Appender, Record
 from mountd.cache.base import CacheStatus
-from mountd.cache.folder import prepare_folder
+from mountd.cache.folder import Descriptor, prepare_folder
 from mountd.cache.index import Extent, Index
 from mountd.cache.queueing import Offer, WriteQueue
 from mountd.cache.segments import ALIGNMENT_BYTES, LONGEST_BYTES, Segments
@@ -91,6 +91,18 @@ class DiskCache:
                 pieces.append((low, piece))
                 at = high
         return pieces
+
+    def place(self, file: bytes, offset: int, size: int) -> tuple[Descriptor, int] | None:
+        """Where exactly [offset, offset + size) lies, verified, if one extent has it all: an open file and a position."""
+        for extent in self._find(file, offset, size):
+            if extent.start <= offset and offset + size <= extent.end:
+                try:
+                    found = self._segments.place(extent, offset, offset + size)
+                except (OSError, MemoryError, CorruptDataError):
+                    return None  # `read` looks at what it is, and counts it
+                self._read_from.add(extent.segment)
+                return found
+        return None
 
     def holds(self, file: bytes, offset: int, size: int) -> bool:
         """Whether all of [offset, offset + size) is here, by the index alone."""

@@ -94,6 +94,14 @@ class Segments:
         at += low - extent.start - begin
         return memoryview(block)[at : at + high - low]
 
+    def place(self, extent: Extent, low: int, high: int) -> tuple[Descriptor, int]:
+        """Where bytes [low, high) of the file lie, verified just now: the open segment and the position in it.
+
+        Errors as `read`.
+        """
+        self.read(extent, low, high)
+        return self._descriptor(extent.segment), extent.position + head_bytes(extent.length) + low - extent.start
+
     def has(self, segment: int) -> bool:
         """Whether a segment is there, or still open here."""
         with self._lock:

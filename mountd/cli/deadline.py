@@ -16,9 +16,14 @@ from typing import Final, TypeVar
 
 _Result = TypeVar("_Result")
 _ASK: Final = """
-import os, sys
+import errno, os, sys
 try:
-    os.getxattr(sys.argv[1], "user.mountd.status")
+    try:
+        os.getxattr(sys.argv[1], "user.mountd.status")
+    except OSError as error:
+        if error.errno != errno.EOPNOTSUPP:
+            raise
+        os.statvfs(sys.argv[1])  # an output has no attributes, but its worker tells how much room there is
 except OSError as error:
     sys.exit(error.errno)
 """

@@ -12,9 +12,9 @@ from typing import Any
 
 import click
 
-from mountd import client, log
+from mountd import client, log, parsing
 from mountd import config as settings
-from mountd.cli import health
+from mountd.cli import health, output
 from mountd.cli.data import credential_option, frozen_source, refuse_expired
 from mountd.contract.starting import Order
 from mountd.dataset.manifest import is_manifest
@@ -26,11 +26,17 @@ from mountd.stores.credentials.origins import secret_variables
 from mountd.units import format_size
 
 _STOP_WAIT_S = 10.0
+_COMMIT_S = 600.0
+
+
+def _bound(_: click.Context, __: click.Parameter, text: str | None) -> float:
+    return _COMMIT_S if text is None else parsing.pause(text)
 
 
 @click.command()
 @click.argument("source")
 @click.argument("directory", metavar="DIR", type=Path)
+@click.option("--output", "is_output", is_flag=True, help="Read-write: files written to DIR are uploaded to SOURCE.")
 @click.option("--foreground", is_flag=True, help="Stay, and end the mount on Ctrl-C or SIGTERM.")
 @click.option("--json", "as_json", is_flag=True, help="Print the status of the new mount as JSON.")
 @credential_option
@@ -42,6 +48,7 @@ def mount(
     source: str,
     directory: Path,
     *,
+    is_output: bool,
     foreground: bool,
     as_json: bool,
     credential: Credential | None,
@@ -54,8 +61,14 @@ def mount(
     abfss://FILESYSTEM@ACCOUNT.dfs.core.windows.net/PREFIX/, or
     https://ACCOUNT.file.core.windows.net/SHARE/PREFIX/.
     """
-    loaded = settings.load(flags).settings
+    asked = settings.load(flags)
+    loaded = asked.settings
     log.open_log(context.obj, sys.stderr, loaded.log_format)
+    if is_output:
+        refuse_expired(credential)
+        return output.mount_output(
+            source, directory, credential, asked, context.obj, foreground=foreground, as_json=as_json
+        )
     if foreground:
         _go_on(directory, source, credential, loaded, context.obj)  # even with an expired one: the cache may have all
     refuse_expired(credential)
@@ -97,8 +110,22 @@ def mount(
     is_flag=True,
     help="Do not wait for readers; clean up after all dead owners and workers of this user, too.",
 )
-def unmount(directory: Path, *, force: bool) -> None:
-    """End the mount on DIR, a dead one too; waits up to 10 s for readers, then detaches it."""
+@click.option(
+    "--timeout",
+    "timeout_s",
+    callback=_bound,
+    default=None,
+    metavar="TIME",
+    help="Of an output: how long its files may stay in use, and then be on their way. Without it 10min.",
+)
+def unmount(directory: Path, *, force: bool, timeout_s: float) -> None:
+    """End the mount on DIR, a dead one too; waits up to 10 s for readers, then detaches it.
+
+    An output is committed: all its files are in the store when this returns 0.
+    """
+    if not force and output.is_output(directory):
+        output.commit(directory, timeout_s)
+        return
     swept = client.sweep() if force else []
     for line in swept:
         click.echo(f"mountd: {line}", err=True)
@@ -196,6 +223,8 @@ def _status_of(record: client.MountRecord) -> dict[str, Any]:
 def _line(row: dict[str, Any]) -> str:
     if "error" in row:
         return str(row["error"])
+    if "output" in row:
+        return output.line(row)
     reads, fetch, cache = row["reads"], row["fetch"], row["cache"]
     return (
         f"{row['mountpoint']}: {row['files']} files, {format_size(row['bytes'])} of {row['source']}; "

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mountd import client
-from mountd.cli import deadline
+from mountd.cli import deadline, output
 from mountd.errors import MountdError, NotFoundError
 from mountd.units import format_size
 
@@ -111,6 +111,8 @@ def _table(before: dict[str, Look], now: dict[str, Look], seconds: float) -> "Ta
     for place, look in now.items():
         if "error" in look:
             table.add_row(_text(f"{place}\n{look['error']}"))
+        elif "output" in look:
+            table.add_row(_text(output.line(look)))
         else:
             named = _text(f"{place}\n{look['source']}\n{_life(look)}")
             table.add_row(named, *_cells(before.get(place, look), look, seconds))

@@ -28,13 +28,25 @@ from mountd.processes import ProcessId
 from mountd.stores.credentials import Credential
 from mountd.stores.credentials.origins import handed_on
 
-VERSION = 2
+VERSION = 3
 _LINE_LIMIT_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
+class Output:
+    """Where files go, below `prefix` of the store at the base URL `url`, and the folder in which they wait for it."""
+
+    url: str
+    prefix: str
+    spool: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
-    """What is to be mounted. `settings` are texts as `config.load` takes them; `credentials` go by store URL."""
+    """What is to be mounted. `settings` are texts as `config.load` takes them; `credentials` go by store URL.
+
+    With `output` it is mounted read-write, and there is no manifest.
+    """
 
     manifest: Path
     mountpoint: Path
@@ -48,11 +60,12 @@ class Order:
     owner: ProcessId | None = None
     owns_manifest: bool = False  # remove the manifest when the mount ends
     log_level: str = "WARNING"
+    output: Output | None = None
 
     @property
     def driver(self) -> str:
         """What speaks FUSE."""
-        return self.settings.get("driver", "native")
+        return "pyfuse3" if self.output is not None else self.settings.get("driver", "native")
 
 
 def to_json(order: Order) -> bytes:
@@ -71,6 +84,7 @@ def to_json(order: Order) -> bytes:
         "owner": [order.owner.pid, order.owner.start_ticks] if order.owner else None,
         "owns_manifest": order.owns_manifest,
         "log_level": order.log_level,
+        "output": [order.output.url, order.output.prefix, str(order.output.spool)] if order.output else None,
     }
     return json.dumps(told).encode() + b"\n"
 
@@ -87,7 +101,9 @@ def from_json(line: bytes) -> Order:
         told = {}
     if told.pop("version", None) != VERSION:
         raise DefectError(f"no order of version {VERSION} came; are two versions of Moorage installed?")
+    output = told.pop("output")
     return Order(
+        output=Output(output[0], output[1], Path(output[2])) if output else None,
         manifest=Path(told.pop("manifest")),
         mountpoint=Path(told.pop("mountpoint")),
         credentials={url: Credential.from_json(each) for url, each in told.pop("credentials").items()},

@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -23,6 +24,9 @@ from mountd.daemon.life import Life
 from mountd.daemon.worker import Worker
 from mountd.errors import DefectError, MountdError
 from mountd.hardening import harden
+
+if TYPE_CHECKING:
+    from mountd.daemon.output import OutputWorker
 
 _LOG = logging.getLogger("mountd.daemon")
 _M_ARENA_MAX = -8
@@ -38,7 +42,7 @@ def _keep_one_heap() -> None:
 
 def _serve(work: Work, channel: socket.socket) -> None:
     with ExitStack() as parts:
-        worker = Worker(work, parts)
+        worker = _composed(work, parts)
         serving.send(channel, "ready")
         device = serving.receive_device(channel)
         if device is None:
@@ -47,6 +51,14 @@ def _serve(work: Work, channel: socket.socket) -> None:
         parts.callback(driver.stop)
         serving.send(channel, "serving")
         trio.run(Life(worker, work, channel, device.number).run)
+
+
+def _composed(work: Work, parts: ExitStack) -> "Worker | OutputWorker":
+    if work.order.output is not None:
+        from mountd.daemon.output import OutputWorker  # only here: it needs an extra
+
+        return OutputWorker(work, parts)
+    return Worker(work, parts)
 
 
 def main() -> None:

@@ -45,7 +45,7 @@ _ACCEPT_PAUSE_S = 0.1  # after an error of accept: no descriptor is free, perhap
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK
 _LONGEST_PLAN_BYTES = 4 << 24
 _LONGEST_CREDENTIAL_BYTES = 1 << 17
-ALL, PLAN_ONLY = frozenset({"status", "plan", "warm", "credentials"}), frozenset({"status", "plan"})
+ALL, PLAN_ONLY = frozenset({"status", "plan", "warm", "credentials", "commit"}), frozenset({"status", "plan"})
 
 
 class Served(Protocol):
@@ -67,6 +67,12 @@ class Served(Protocol):
     def warming(self, paths: list[str]) -> "tuple[Warming, Files, int]":
         """A run that brings files to the disk, the files, and their bytes."""
 
+    def commit(self, wait_s: float) -> dict[str, Any]:
+        """Take the mount of an output off once nobody uses it, and bring all of it to the store: what is there then."""
+
+    def leave(self) -> None:
+        """The outcome of `commit` has been told."""
+
 
 KeepPlan = Callable[[str, list[int]], None]
 KeepCredential = Callable[[list[str], list[int]], None]
@@ -79,6 +85,7 @@ class _Asked:
     stream: trio.SocketStream
     request: dict[str, Any] = field(default_factory=dict)
     descriptors: list[int] = field(default_factory=list)
+    commits: bool = False  # the worker waits to hear that its answer was sent
 
 
 class Control:
@@ -125,12 +132,14 @@ class Control:
             await self._warm(asked)
             return
         await _send(asked.stream, await self._answer_to(asked))
+        if asked.commits:
+            self._worker.leave()
 
     async def _answer_to(self, asked: _Asked) -> dict[str, Any]:
         try:
             if asked.request["do"] == "status":
                 return self._worker.status()
-            act = self._renew if asked.request["do"] == "credentials" else self._plan
+            act = {"credentials": self._renew, "plan": self._plan, "commit": self._commit}[asked.request["do"]]
             return await trio.to_thread.run_sync(act, asked)  # a long plan takes seconds
         except (ValueError, KeyError, TypeError):
             return {"error": "BadInputError", "message": _NO_REQUEST}
@@ -150,6 +159,11 @@ class Control:
         self._worker.follow(order, digest)
         self._keep_plan(digest, asked.descriptors)
         return {"length": len(order)}
+
+    def _commit(self, asked: _Asked) -> dict[str, Any]:
+        wait_s = float(asked.request["timeout_s"])
+        asked.commits = True
+        return self._worker.commit(wait_s)
 
     def _renew(self, asked: _Asked) -> dict[str, Any]:
         if not asked.descriptors or not _is_sealed(asked.descriptors[0]):

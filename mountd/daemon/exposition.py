@@ -50,6 +50,13 @@ METRICS: Final = (
     Metric("moorage_dataset_bytes", "gauge", "Bytes of the mounted dataset.", _at("bytes")),
     Metric("moorage_reads_total", "counter", "Reads that the kernel asked for.", _at("reads", "count")),
     Metric("moorage_read_bytes_total", "counter", "Bytes of these reads.", _at("reads", "bytes")),
+    Metric("moorage_reads_waited_total", "counter", "Reads whose bytes were not here.", _at("reads", "waited")),
+    Metric(
+        "moorage_read_wait_microseconds_total",
+        "counter",
+        "How long they waited, all together.",
+        _at("reads", "wait_us"),
+    ),
     Metric("moorage_fetches_total", "counter", "Ranges asked of stores.", _at("fetch", "requests")),
     Metric("moorage_fetched_bytes_total", "counter", "Bytes that came.", _at("fetch", "bytes")),
     Metric("moorage_fetch_errors_total", "counter", "Ranges that did not come.", _at("fetch", "errors")),

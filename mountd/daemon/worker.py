@@ -1,4 +1,4 @@
-"""The composition of one worker: the layers, from the stores up to the driver, built here and nowhere else."""
+"""The composition of one worker: what reading is composed of, and above it the driver, built here and nowhere else."""
 
 import json
 import os
@@ -12,10 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mountd import config
-from mountd.cache.disk import DiskCache
-from mountd.cache.memory import MemoryCache
-from mountd.cache.tiers import Cache
-from mountd.config import Settings
+from mountd.composing import Common, Reading
 from mountd.contract.serving import Device, Work
 from mountd.daemon import watching
 from mountd.dataset.extents import FileKey
@@ -26,27 +23,15 @@ from mountd.fuse.kernel import Driver
 from mountd.fuse.operations import Operations
 from mountd.fuse.protocol import InitFlag, Owner
 from mountd.fuse.table import InFlightTable
-from mountd.metrics import Metrics
-from mountd.reading.fetcher import Fetcher
-from mountd.reading.needed import LONGEST, Needed
-from mountd.reading.plan import PlanPrefetcher
-from mountd.reading.pool import Pool
-from mountd.reading.prefetcher import Prefetcher
-from mountd.reading.reader import Reader
+from mountd.reading.needed import LONGEST
 from mountd.reading.warming import Files, Warming
 from mountd.stores import registry
 from mountd.stores.credentials import Credential
-from mountd.stores.credentials.renewing import CredentialProvider
 from mountd.units import format_size
-from mountd.vfs import FileSystem
 
 if TYPE_CHECKING:
-    from mountd.contract.starting import Order
     from mountd.fuse import libfuse
-    from mountd.stores.base import RangeReader
 
-# Shares of the memory budget: what may wait for the disk, and what one stream may have read ahead.
-_QUEUE_SHARE, _WINDOW_SHARE = 8, 2
 _STATUS_ATTRIBUTE_BYTES = 2048
 
 
@@ -63,40 +48,14 @@ class Worker:
         self.table = InFlightTable(work.table)
         _refuse_inside(self.mountpoint, order.manifest, self.settings.cache_dir)
         self.manifest = parts.enter_context(Manifest.open(order.manifest))
-        self.metrics = Metrics()
-        deadline_s = self.settings.read_deadline_s
-        stores = self._stores(order)
-        in_place = self.settings.cache == "auto"
-        needed = Needed()
-        is_in_place = in_place and all(each.in_place for each in stores)
-        self.cache = _open_cache(self.settings, needed, on_disk=not is_in_place)
-        parts.callback(self.cache.close)
-        pool = parts.enter_context(Pool(deadline_s))
-        self._fetcher = Fetcher(stores, self.cache, self.metrics, pool, deadline_s=deadline_s)
-        self._prefetcher = Prefetcher(self._fetcher, self.settings.memory_bytes // _WINDOW_SHARE)
-        self._plan = parts.enter_context(PlanPrefetcher(self._fetcher, self.cache, needed, self.settings.memory_bytes))
-        self._reader = Reader(
-            stores, self.cache, self._fetcher, self._prefetcher, self._plan, pool, self.metrics, in_place=in_place
-        )
-        self.files = FileSystem(self.manifest, self._reader)
+        common = Common(self.settings, parts)
+        self.metrics = common.metrics
+        reading = Reading.open(self.manifest, order.credentials, common, parts)
+        self.cache, self.files, self._providers = reading.cache, reading.files, reading.providers
+        self._fetcher, self._prefetcher = reading.fetcher, reading.prefetcher
+        self._plan, self._reader = reading.plan, reading.reader
         self.ended = threading.Event()
         self._export(parts)
-
-    def _stores(self, order: "Order") -> "list[RangeReader]":
-        """One for each source of the manifest."""
-        urls, verified = self.manifest.sources, self.settings.verify_wire
-        if verified:
-            registry.require_verifiable(urls)
-        open_reader = partial(
-            registry.open_reader,
-            deadline_s=self.settings.read_deadline_s,
-            on_retry=partial(self.metrics.add, "fetch_retries"),
-            verified=verified,
-        )
-        self._providers = {
-            url: CredentialProvider(order.credentials.get(url)) for url in urls if registry.takes_credentials(url)
-        }
-        return [open_reader(url, self._providers.get(url)) for url in urls]
 
     def renew(self, source: str, credential: Credential) -> list[str]:
         """Use another credential for `source` ('': every one that takes any); the URLs of those that now use it.
@@ -200,6 +159,17 @@ class Worker:
         file = self.files.file(inode)
         return None if self._reader.reads_in_place(file) else file
 
+    def commit(self, _: float) -> dict[str, Any]:
+        """Raise: nothing is written here.
+
+        Raises:
+            BadInputError: always.
+        """
+        raise BadInputError(f"{self.mountpoint}: an input; only an output is committed")
+
+    def leave(self) -> None:
+        """Nothing was committed, so the mount goes on."""
+
     def status(self) -> dict[str, Any]:
         """What `mountd status --json` prints. None is a thing that this version does not measure."""
         counters = self.metrics.snapshot()
@@ -253,14 +223,6 @@ def _below(manifest: Manifest, paths: Sequence[str]) -> Iterator[Entry]:
         if not found.is_directory:
             yield found
         yield from (entry for _, entry in manifest.walk(top) if not entry.is_directory)
-
-
-def _open_cache(settings: Settings, needed: Needed, *, on_disk: bool) -> Cache:
-    memory = MemoryCache(settings.memory_bytes)
-    if settings.cache == "off" or not on_disk:
-        return Cache(memory, None)
-    queue_bytes = settings.memory_bytes // _QUEUE_SHARE
-    return Cache(memory, DiskCache(settings.cache_dir, settings.cache_size_bytes, queue_bytes, spare=needed.has))
 
 
 def _refuse_inside(mountpoint: Path, manifest: Path, cache_dir: Path) -> None:

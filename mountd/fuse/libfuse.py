@@ -1,46 +1,29 @@
-"""The plain driver: pyfuse3 on libfuse, in a trio loop on a thread of its own.
+"""The plain driver for inputs: pyfuse3 on libfuse.
 
-`mounting` makes the mount, as for the native driver, and libfuse takes over the open device (a mount point called
-/dev/fd/N), so that options, rights and the end of a mount are one code for both. The loop answers names, attributes and
-listings from the manifest; a READ goes to a fixed pool of threads, and its task waits for it: the loop must wait neither for
-the network nor for the cache's disk.
+The loop (`libfuse_loop`) answers names, attributes and listings from the manifest; a READ goes to a fixed pool of threads,
+and its task waits for it: the loop must wait neither for the network nor for the cache's disk.
 
 A file handle is the inode, so there is no state of open files. pyfuse3 has no way to leave opens out or to let the kernel
 keep listings: each open and each listing costs requests here which the native driver never sees.
-
-Invariant: whatever a handler meets becomes an errno in `_answering`; anything else that left it would end the mount.
 """
 
-import errno
-import functools
-import logging
-import os
 import stat
-import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, ParamSpec, TypeVar
 
 import pyfuse3
 import trio
 from pyfuse3 import FUSEError
 
 from mountd.dataset.manifest import Entry, Listed
-from mountd.errors import FuseUnavailableError, MountdError
+from mountd.fuse.libfuse_loop import THREADS, Answers, Loop, answering
 from mountd.fuse.protocol import FOREVER_S, PAGE_BYTES, Owner
 from mountd.vfs import FileSystem
 
-_LOG = logging.getLogger(__name__)
-_READ_THREADS = 64
-_TASKS = 4 * _READ_THREADS  # requests taken at once; more of them stay in the kernel
 _CHILDREN_AT_ONCE = 64
-_INIT_TIMEOUT_S = 20.0
 _STATUS_ATTRIBUTE = b"user.mountd.status"
 _DOTS = 2  # positions in a listing: 1 is after '.', 2 after '..', and 2 + inode after that entry
-
-_Given = ParamSpec("_Given")
-_Answer = TypeVar("_Answer")
 
 
 class Driver:
@@ -50,100 +33,44 @@ class Driver:
         self, device: int, files: FileSystem, owner: Owner, status: Callable[[], bytes], closed: Callable[[], None]
     ) -> None:
         """`status`: the value of `user.mountd.status`, always of one length."""
-        self._device, self._closed = device, closed
-        self._pool = ThreadPoolExecutor(_READ_THREADS, thread_name_prefix="fuse-read")
-        self._answers = _Answers(files, owner, status, self._pool)
-        self._scope = trio.CancelScope()
-        self._thread = threading.Thread(target=self._serve, name="fuse-loop", daemon=True)
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="fuse-read")
+        self._loop = Loop(device, _Answers(files, owner, status, self._pool), closed)
 
     def start(self) -> None:
-        """Agree with the kernel and begin to serve.
-
-        Raises:
-            FuseUnavailableError: libfuse is too old, or does not agree with this kernel.
-        """
-        _keep_its_log()
-        try:
-            pyfuse3.init(self._answers, f"/dev/fd/{self._device}", set())
-        except RuntimeError as error:
-            raise FuseUnavailableError(f"{error}; libfuse 3.3 or newer is needed") from None
-        self._thread.start()
-        if not self._answers.agreed.wait(_INIT_TIMEOUT_S):
-            raise FuseUnavailableError("libfuse and the kernel did not agree; the lines above say why")
+        """As `Loop.start`."""
+        self._loop.start()
 
     def stop(self) -> None:
         """Take no further request and drop what waits; a read that is under way ends with the process."""
         self._pool.shutdown(wait=False, cancel_futures=True)
-        if (loop := self._answers.loop) is not None:
-            with suppress(trio.RunFinishedError):
-                loop.run_sync_soon(self._scope.cancel)
-
-    def _serve(self) -> None:
-        try:
-            trio.run(self._until_ended)
-        except Exception:  # noqa: BLE001  # the mount must be ended, whatever ended its loop
-            _LOG.exception("the loop of libfuse ended")
-        finally:
-            self._closed()
-
-    async def _until_ended(self) -> None:
-        self._answers.loop = trio.lowlevel.current_trio_token()
-        with self._scope:
-            await pyfuse3.main(max_tasks=_TASKS)
+        self._loop.stop()
 
 
-def _answering(
-    handler: Callable[_Given, Awaitable[_Answer]],
-) -> Callable[_Given, Coroutine[Any, Any, _Answer]]:
-    """`handler` whose every failure is an errno; pyfuse3 takes no other exception."""
-
-    @functools.wraps(handler)
-    async def answer(*args: _Given.args, **named: _Given.kwargs) -> _Answer:
-        try:
-            return await handler(*args, **named)
-        except FUSEError:
-            raise
-        except MountdError as error:
-            raise FUSEError(error.errno) from None
-        except Exception:  # noqa: BLE001  # the mount must go on
-            _LOG.exception("defect: %s of %s", handler.__name__, args[1:2])
-            raise FUSEError(errno.EIO) from None
-
-    return answer
-
-
-class _Answers(pyfuse3.Operations):
+class _Answers(Answers):
     """What pyfuse3 asks, answered from `files`; what is not here it answers ENOSYS, and changes the kernel refuses."""
 
-    supports_dot_lookup = False
-
     def __init__(self, files: FileSystem, owner: Owner, status: Callable[[], bytes], pool: ThreadPoolExecutor) -> None:
+        super().__init__()
         self._files, self._owner, self._status, self._pool = files, owner, status, pool
-        self.agreed = threading.Event()
-        self.loop: trio.lowlevel.TrioToken | None = None
 
-    def init(self) -> None:
-        """The kernel has been asked what it can; the answer to it goes out before the loop does anything else."""
-        trio.lowlevel.current_trio_token().run_sync_soon(self.agreed.set)
-
-    @_answering
+    @answering
     async def lookup(
         self, parent_inode: pyfuse3.InodeT, name: pyfuse3.FileNameT, _: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
         """The entry `name` of a directory."""
         return self._attributes(_listed(self._files.lookup(parent_inode, name)))
 
-    @_answering
+    @answering
     async def getattr(self, inode: pyfuse3.InodeT, _: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         """The attributes of an inode."""
         return self._attributes(_listed(self._files.entry(inode)))
 
-    @_answering
+    @answering
     async def open(self, inode: pyfuse3.InodeT, _flags: pyfuse3.FlagT, _: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
         """A handle, which is the inode; the kernel keeps the pages it has."""
         return pyfuse3.FileInfo(fh=pyfuse3.FileHandleT(inode), keep_cache=True)
 
-    @_answering
+    @answering
     async def read(self, fh: pyfuse3.FileHandleT, off: int, size: int) -> bytes:
         """Bytes of an open file, by a thread of the pool."""
         done = trio.Event()
@@ -161,12 +88,12 @@ class _Answers(pyfuse3.Operations):
     async def release(self, fh: pyfuse3.FileHandleT) -> None:
         """Nothing to let go."""
 
-    @_answering
+    @answering
     async def opendir(self, inode: pyfuse3.InodeT, _: pyfuse3.RequestContext) -> pyfuse3.FileHandleT:
         """A handle, which is the inode."""
         return pyfuse3.FileHandleT(inode)
 
-    @_answering
+    @answering
     async def readdir(self, fh: pyfuse3.FileHandleT, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         """As much of a listing as there is room for, with attributes."""
         for position, name, entry in self._listing(fh, start_id):
@@ -176,7 +103,7 @@ class _Answers(pyfuse3.Operations):
     async def releasedir(self, fh: pyfuse3.FileHandleT) -> None:
         """Nothing to let go."""
 
-    @_answering
+    @answering
     async def statfs(self, _: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
         """As large as the dataset, and full."""
         files, size_bytes = self._files.totals
@@ -185,7 +112,7 @@ class _Answers(pyfuse3.Operations):
         told.f_blocks, told.f_files, told.f_namemax = -(-size_bytes // PAGE_BYTES), files, 255
         return told
 
-    @_answering
+    @answering
     async def getxattr(self, _inode: pyfuse3.InodeT, name: pyfuse3.XAttrNameT, _: pyfuse3.RequestContext) -> bytes:
         """The status of the mount, whatever file is asked for it."""
         if name != _STATUS_ATTRIBUTE:
@@ -222,10 +149,3 @@ class _Answers(pyfuse3.Operations):
 
 def _listed(entry: Entry) -> Listed:
     return entry.inode, entry.name, int(entry.is_directory), entry.size, entry.mtime_ns
-
-
-def _keep_its_log() -> None:
-    """What pyfuse3 logs goes where ours goes; that a reader went away before its answer is no news."""
-    theirs = logging.getLogger("pyfuse3")
-    theirs.parent = _LOG
-    theirs.addFilter(lambda record: os.strerror(errno.ENOENT) not in record.getMessage())

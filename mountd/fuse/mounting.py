@@ -1,8 +1,8 @@
 """Making and ending mounts: mount(2) for root, `fusermount3` for everybody else.
 
 Root mounts by itself, so that an input mount is a plain `pip install`; for others `fusermount3` (package fuse3), which is
-set-user-id, mounts and passes the device over a socket. A mount is read-only and noatime: otherwise every read would drop
-the kernel's attributes of the file.
+set-user-id, mounts and passes the device over a socket. A mount is noatime: otherwise every read would drop the kernel's
+attributes of the file. That of an input is read-only, too.
 
 What is mounted where is read from /proc/self/mountinfo and never by touching the mount, which may hang or be dead.
 """
@@ -175,8 +175,8 @@ def is_dead(mountpoint: Path) -> bool:
     return bool(told) and told[0] in {errno.ENOTCONN, errno.ECONNABORTED}
 
 
-def mount(mountpoint: Path, source: str, *, allow_other: bool) -> int:
-    """Mount and return the open device; the kernel's INIT waits on it.
+def mount(mountpoint: Path, source: str, *, allow_other: bool, writable: bool = False) -> int:
+    """Mount and return the open device; the kernel's INIT waits on it. `writable`: the mount of an output.
 
     Raises:
         FuseUnavailableError: this user or machine cannot mount.
@@ -188,9 +188,9 @@ def mount(mountpoint: Path, source: str, *, allow_other: bool) -> int:
             f"{mountpoint}: cannot mount: {reason}; or use `mountd download`, which needs no FUSE"
         )
     return (
-        _mount_as_root(mountpoint, source, allow_other)
+        _mount_as_root(mountpoint, source, allow_other, writable)
         if os.geteuid() == 0
-        else _mount_by_helper(mountpoint, source, allow_other)
+        else _mount_by_helper(mountpoint, source, allow_other, writable)
     )
 
 
@@ -238,12 +238,12 @@ def set_background(device: str, limits: Limits) -> bool:
     return True
 
 
-def _mount_as_root(mountpoint: Path, source: str, allow_other: bool) -> int:  # noqa: FBT001  # private
+def _mount_as_root(mountpoint: Path, source: str, allow_other: bool, writable: bool) -> int:  # noqa: FBT001  # private
     device = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
     owner = Owner(os.getuid(), os.getgid())
     options = [f"fd={device}", "rootmode=40000", f"user_id={owner.uid}", f"group_id={owner.gid}", "default_permissions"]
     options += [f"max_read={MAX_READ_BYTES}", *(["allow_other"] if allow_other else [])]
-    flags = _MS_RDONLY | _MS_NOSUID | _MS_NODEV | _MS_NOATIME
+    flags = _MS_NOSUID | _MS_NODEV | _MS_NOATIME | (0 if writable else _MS_RDONLY)
     arguments = (os.fsencode(source), os.fsencode(mountpoint), FS_TYPE.encode(), flags, ",".join(options).encode())
     if _libc().mount(*arguments):
         code = ctypes.get_errno()
@@ -254,9 +254,10 @@ def _mount_as_root(mountpoint: Path, source: str, allow_other: bool) -> int:  # 
     return device
 
 
-def _mount_by_helper(mountpoint: Path, source: str, allow_other: bool) -> int:  # noqa: FBT001  # private
+def _mount_by_helper(mountpoint: Path, source: str, allow_other: bool, writable: bool) -> int:  # noqa: FBT001  # private
     name = source.replace("\\", "\\\\").replace(",", "\\,")
-    options = [f"fsname={name}", "subtype=moorage", "ro", "nosuid", "nodev", "noatime", "default_permissions"]
+    access = "rw" if writable else "ro"
+    options = [f"fsname={name}", "subtype=moorage", access, "nosuid", "nodev", "noatime", "default_permissions"]
     options += [f"max_read={MAX_READ_BYTES}", *(["allow_other"] if allow_other else [])]
     ours, theirs = socket.socketpair()
     with ours, theirs:

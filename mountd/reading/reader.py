@@ -115,6 +115,7 @@ class Reader:
                 result = DefectError(f"{store.url}{file.key}: {type(error).__name__}: {error}")
             answer(result)
             now_s = time.monotonic()
+            self._metrics.add_wait(now_s - born_s)
             if self.slowest.is_slow(now_s - born_s, now_s):
                 cause: Cause = "thread" if begun_s - born_s > now_s - begun_s else "disk"
                 failure = type(result).__name__ if isinstance(result, MountdError) else ""
@@ -134,7 +135,7 @@ class Reader:
             parts: Parts | None = [data for _, data in pieces]
         else:
             self._metrics.add("cache_misses")
-            waiting = _Waiting(file, offset, size, pieces, answer, self.slowest)
+            waiting = _Waiting(file, offset, size, pieces, answer, self.slowest, self._metrics)
             fetch_to = advice.fetch_to if advice else offset + size
             whole = file.size <= WHOLE_BYTES and not pieces and offset <= FIRST_FETCH_BYTES
             wanted = [(0, file.size)] if whole else _wanted(file, missing, offset + size, fetch_to)
@@ -156,6 +157,7 @@ class _Waiting:
         "_file",
         "_left",
         "_lock",
+        "_metrics",
         "_offset",
         "_pieces",
         "_size",
@@ -163,10 +165,17 @@ class _Waiting:
     )
 
     def __init__(
-        self, file: FileKey, offset: int, size: int, pieces: list[Piece], answer: Answer, slowest: Slowest
+        self,
+        file: FileKey,
+        offset: int,
+        size: int,
+        pieces: list[Piece],
+        answer: Answer,
+        slowest: Slowest,
+        metrics: Metrics,
     ) -> None:
         self._file, self._offset, self._size, self._answer = file, offset, size, answer
-        self._slowest, self._born_s = slowest, time.monotonic()
+        self._slowest, self._metrics, self._born_s = slowest, metrics, time.monotonic()
         self._lock = threading.Lock()
         self._pieces = pieces
         self._left = 0  # below 0 while flights land that `arm` has not counted yet
@@ -189,6 +198,7 @@ class _Waiting:
     def _note(self, last: Flight) -> None:
         """Tell how long this read waited, and for what, if it was long; it has been answered already."""
         now_s, born_s = time.monotonic(), self._born_s
+        self._metrics.add_wait(now_s - born_s)
         if not self._slowest.is_slow(now_s - born_s, now_s):
             return
         begun_s = max(born_s, last.begun_s or now_s)  # a flight that had begun before this read joined it

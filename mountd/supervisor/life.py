@@ -45,6 +45,7 @@ _LOG = logging.getLogger("mountd.supervisor")
 _TICK_S = 1.0
 _IDLE_WAIT_S = 10.0
 _CLOSE_S = 10.0
+_CLOSE_OUTPUT_S = 60.0  # it is committed then
 _DEFECT_PAUSE_S = 0.1
 _STATUS_S = 10.0
 
@@ -198,6 +199,8 @@ class Supervisor:
             self._end(0, forced=True)
 
     def _on_failed(self, error: MountdError) -> None:
+        if self._is_told:
+            _LOG.error("%s", error)  # nobody waits for it any more
         self._failure = error
         self._over()
 
@@ -340,7 +343,7 @@ class Supervisor:
             handing.forget()  # the kernel may have ended the mount before anybody here was told
         for number in ENDING:
             signal.signal(number, signal.SIG_IGN)
-        self._service.end(_CLOSE_S)
+        self._service.end(_CLOSE_OUTPUT_S if self._order.output is not None else _CLOSE_S)
         for each in self._stops:
             each.answer({"busy": False})
         self._conversations.close()

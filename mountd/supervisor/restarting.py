@@ -6,11 +6,16 @@ then an error is better than a wait without end. Any worker that served longer m
 
 Who died of himself (a crash, a hang) may have died of a request, and those in flight are blamed; who was killed from
 outside, by an operator or for the memory that others used, is no witness against them.
+
+The mount of an output is another matter: its open files fail with its worker, so a job sees every death. Three
+of them within a minute are taken, the next one ends the mount.
 """
 
 import os
 import signal
-from typing import Final
+import time
+from collections import deque
+from typing import Final, Protocol
 
 _AT_THE_START_S: Final = 1.0
 _FIRST_PAUSE_S: Final = 0.1
@@ -18,6 +23,39 @@ _LONGEST_PAUSE_S: Final = 5.0
 MOST_FAILURES: Final = 8
 _STILL: Final = 5
 _FROM_OUTSIDE: Final = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+
+
+MOST_OF_AN_OUTPUT: Final = 3
+_OUTPUT_WINDOW_S: Final = 60.0
+
+
+class Policy(Protocol):
+    """When the next worker is started."""
+
+    @property
+    def failures(self) -> int:
+        """How many failures count at this moment."""
+
+    def pause_s(self, served_s: float | None) -> float | None:
+        """How long to wait after the death of a worker that served so long (None: not at all); None: give up."""
+
+
+class OutputPolicy:
+    """The deaths of the last minute."""
+
+    def __init__(self) -> None:
+        self._deaths_s: deque[float] = deque(maxlen=MOST_OF_AN_OUTPUT + 1)
+
+    @property
+    def failures(self) -> int:
+        """How many there are."""
+        return len(self._deaths_s)
+
+    def pause_s(self, _: float | None) -> float | None:
+        """As `Policy.pause_s`."""
+        self._deaths_s.append(time.monotonic())
+        full = len(self._deaths_s) > MOST_OF_AN_OUTPUT
+        return None if full and self._deaths_s[-1] - self._deaths_s[0] < _OUTPUT_WINDOW_S else 0.0
 
 
 class RestartPolicy:

@@ -28,8 +28,9 @@ from mountd.fuse.protocol import Limits
 from mountd.fuse.table import InFlightTable
 from mountd.stores.credentials import Credential
 from mountd.supervisor import restarting
+from mountd.supervisor.bare import BareFolder
 from mountd.supervisor.refusing import Refuser
-from mountd.supervisor.restarting import HangWatch, RestartPolicy
+from mountd.supervisor.restarting import HangWatch, OutputPolicy, Policy, RestartPolicy
 from mountd.supervisor.workers import WorkerProcess
 
 _LOG = logging.getLogger(__name__)
@@ -91,7 +92,8 @@ class Service:
         self._has_served = False
         self._start_at_s: float | None = None
         self._refuser: Refuser | None = None
-        self._policy = RestartPolicy()
+        self._policy: Policy = OutputPolicy() if order.output is not None else RestartPolicy()
+        self._bare = BareFolder(order.mountpoint) if order.output is not None else None
         self._hangs = HangWatch(_DEADLINES * float(order.settings.get("read_deadline", "60")) + 10)
 
     def begin(self) -> None:
@@ -200,6 +202,8 @@ class Service:
         self.worker = None
         if self._refuser is not None:
             self._refuser.stop()
+        if self._bare is not None:
+            self._bare.release()
 
     def _work(self, restarts: int) -> Work:
         return Work(
@@ -245,6 +249,7 @@ class Service:
             self._forget(worker)
             worker.end()
             self._failed(error)
+            return
         if self.order.driver == "pyfuse3" and self.device is not None and self.device.descriptor >= 0:
             os.close(self.device.descriptor)
             self.device = replace(self.device, descriptor=-1)  # the number may be another file's from now on
@@ -257,11 +262,16 @@ class Service:
             return self.device
         if self.device is not None:
             mounting.end(order.mountpoint, self.device.number, lazy=True)
+        if self._bare is not None:
+            self._bare.prepare()
         descriptor = mounting.mount(
             order.mountpoint,
             order.source or str(order.manifest),
             allow_other=order.settings.get("allow_other") == "true",
+            writable=order.output is not None,
         )
+        if self._bare is not None:
+            self._bare.guard()
         entry = mounting.find(order.mountpoint)
         number = entry.device if entry is not None else ""
         self.device = Device(descriptor, number, 0)  # from here on it is taken off again, whatever fails

@@ -125,12 +125,16 @@ class FileSystem:
 
     def _take(self, inode: int, flags: int) -> int:
         with self._names:
-            row = self._nodes.row(inode)
-            if row["is_directory"]:
+            file = self._opened(inode)
+            row = self._nodes.row(inode) if file is None or not file.is_unlinked else None
+            if row is not None and row["is_directory"]:
                 raise refused(errno.EISDIR)
-            file = self._opened(inode) or Opened(self._staging, row)
+            if row is not None and file is None:
+                file = Opened(self._staging, row)
+            if file is None:
+                raise refused(errno.ENOENT)
             # Whoever makes a file closes it, also with a handle that only reads.
-            counts = flags & os.O_ACCMODE != os.O_RDONLY or row["state"] == "open"
+            counts = flags & os.O_ACCMODE != os.O_RDONLY or (row is not None and row["state"] == "open")
             number = next(self._numbers)
             with self._lock:
                 self._files[inode] = file
@@ -162,8 +166,7 @@ class FileSystem:
         try:
             return self._handles[number].file.truncate(size)
         finally:
-            self.flush(number)
-            self.release(number)
+            self.release(number)  # and whole with that, unless somebody else is writing to it
 
     @_told
     def set_attributes(self, inode: int, *, mode: int | None = None, mtime_ns: int | None = None) -> Attributes:

@@ -180,6 +180,7 @@ def _connected(folder: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(folder / _FILE, isolation_level=None, check_same_thread=False)
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA wal_autocheckpoint=128")  # pages: the log stays small
     except sqlite3.DatabaseError as error:
         raise BadInputError(f"{folder / _FILE}: no journal, or damaged ({error}); its files are beside it") from None
     return connection

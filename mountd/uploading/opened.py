@@ -74,6 +74,12 @@ class Opened:
         with self.lock:
             return self._attributes
 
+    @property
+    def is_unlinked(self) -> bool:
+        """Whether it has no name any more."""
+        with self.lock:
+            return self._unlinked
+
     def change_attributes(self, mode: int, mtime_ns: int) -> None:
         """What the journal was told already."""
         with self.lock:

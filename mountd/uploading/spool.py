@@ -22,6 +22,7 @@ from mountd.uploading.journal import Journal
 from mountd.uploading.nodes import Nodes
 from mountd.uploading.opened import Staging
 from mountd.uploading.ownership import Ownership
+from mountd.uploading.progress import Progress, progress
 from mountd.uploading.sending import Sender
 from mountd.uploading.stages import Stages
 from mountd.uploading.uploads import Uploads
@@ -93,6 +94,16 @@ class Spool(FileSystem):
     def committed(self) -> Committed:
         """What the commit lists, or would list now."""
         return committed(self._sender)
+
+    def drain(self) -> list[str]:
+        """Bring everything that was closed to the store, without a commit; a line for each file that is not there whole."""
+        self._uploads.drain()
+        told = self.progress()
+        return [*told.refused, *(f"{path}: was not closed by whoever wrote it" for path in told.unfinished)]
+
+    def progress(self) -> Progress:
+        """How far it is."""
+        return progress(self._journal, self._nodes.key)
 
     def status(self) -> Mapping[str, int]:
         """How many files wait, are not closed, were refused, and how many bytes are staged."""

@@ -19,6 +19,9 @@ from typing import Final
 from mountd.uploading.tree import Space
 
 _COPY_BYTES: Final = 64 << 20
+# What stages leave of the disk, so that the journal can always say what became of them.
+_JOURNAL_BYTES: Final = 2 << 20
+_MOST_KEPT_BYTES: Final = 64 << 20
 
 
 class Stages:
@@ -88,10 +91,16 @@ class Stages:
         """
         while not self._grown(stage, size):
             if not self.relieve():
-                raise OSError(errno.ENOSPC, f"the spool is full ({self._limit} bytes wait for the store)")
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), os.fspath(self._folder))
 
     def _grown(self, stage: int, size: int) -> bool:
+        disk = os.statvfs(self._folder)
+        total, free = disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize
+        kept = max(_JOURNAL_BYTES, min(_MOST_KEPT_BYTES, total // 20))
         with self._lock:
+            more = size - self._sizes.get(stage, 0)
+            if more > 0 and free - more < kept:
+                return False
             others = sum(self._sizes.values()) - self._sizes.get(stage, 0)
             if size > self._sizes.get(stage, 0) and others + size > self._limit:
                 return False

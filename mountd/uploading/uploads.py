@@ -77,6 +77,7 @@ class Uploads:
             connection.execute("UPDATE nodes SET error = NULL WHERE error NOT NULL")
         with self._changed:
             self._stuck.clear()
+            self._again.clear()
             self._draining += 1
             self._changed.notify_all()
         try:
@@ -95,10 +96,7 @@ class Uploads:
         with self._changed:
             failures, stuck = dict(self._failures), {key: error for key, (error, _) in self._stuck.items()}
         blocked = StoreUnreachableError("something lies in its way in the store")
-        files = [
-            (self._nodes.key(row["inode"]), failures.get(row["inode"], blocked) if row["error"] else blocked)
-            for row in rows
-        ]
+        files = [(self._nodes.key(row["inode"]), failures.get(row["inode"], blocked)) for row in rows]
         return files + sorted(stuck.items())
 
     def take_refusal(self, inode: int) -> MountdError | None:
@@ -210,15 +208,17 @@ class Uploads:
         journal = self._staging.journal
         found: list[tuple[str, Callable[[], None]]] = []
         with self._changed:
-            stuck = set(self._stuck)
+            stuck, paused = set(self._stuck), set(self._again)
         for row in journal.rows("SELECT key FROM objects WHERE doomed"):
             key = row["key"]
             if key not in stuck and self._may_go(key):
                 found.append((key, lambda key=key: self._remove(key)))  # type: ignore[misc]
         pending = "SELECT inode, stage, closed_s FROM nodes WHERE pending AND state = 'closed' AND error IS NULL"
         now_s = time.time()
-        for row in journal.rows(f"{pending} ORDER BY closed_s LIMIT ?", most):  # our own text
+        for row in journal.rows(f"{pending} ORDER BY closed_s LIMIT ?", most + len(paused)):  # our own text
             if 0 <= now_s - row["closed_s"] < self._settle_s and not self._draining:
+                continue
+            if row["inode"] in paused:
                 continue
             with suppress(OSError):  # it was removed meanwhile
                 found.extend(self._job(row["inode"], row["stage"]))
@@ -301,8 +301,8 @@ class Uploads:
                 connection.execute("UPDATE nodes SET held = ? WHERE inode = ?", (key, inode))
                 if there is not None and there["inode"] == inode:
                     connection.execute("UPDATE nodes SET pending = 0, error = NULL WHERE inode = ?", (inode,))
-            if there is None or there["is_directory"]:
-                connection.execute("UPDATE objects SET doomed = 1 WHERE key = ?", (key,))
+            gone = there is None or bool(there["is_directory"])
+            connection.execute("UPDATE objects SET doomed = ? WHERE key = ?", (gone, key))
 
         self._sender.begin()
         if self._sender.is_sent(key, content):  # by a process that died before it could say so
@@ -319,7 +319,7 @@ class Uploads:
             self._failures[inode] = told
             self._untold.add(inode)
         _LOG.warning("a file of an output was not stored: %s", told)
-        if isinstance(told, StoreUnreachableError):
+        if isinstance(told, StoreUnreachableError):  # also a disk that refuses, perhaps the journal itself
             with self._changed:
                 self._again[inode] = time.monotonic() + _AGAIN_S
 

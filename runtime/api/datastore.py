@@ -286,16 +286,16 @@ class Datastore(SqlRegistrations):
         Raises:
             UserErrorException: a different file is there already and `overwrite` is False.
         """
-        from mountd.download import download
         from runtime.datasets.file import FileDefinition, freeze_definition
         from runtime.datasets.paths import below_datastore
+        from runtime.datastores import reaching
 
         wanted = below_datastore(self.name, prefix or "")
         frozen = freeze_definition(self.workspace.folder, FileDefinition((wanted,)))
         below = PurePosixPath(wanted.path)
         folder = Path(target_path) / (below.parent if frozen.single_file else below)
         try:
-            return download(frozen.manifest, folder, credentials=frozen.credentials, overwrite=overwrite).files
+            return reaching.download(self.workspace.folder, frozen, folder, overwrite=overwrite)
         except DestinationExistsError as error:
             raise UserErrorException(str(error)) from None
 
@@ -303,14 +303,15 @@ class Datastore(SqlRegistrations):
         return f"Datastore(name={self.name!r}, datastore_type={self.datastore_type!r}, url={self.url!r})"
 
     def _upload(self, files: Sequence[tuple[Path, str]], target_path: str | None, overwrite: bool) -> DataReference:  # noqa: FBT001 # private
-        from runtime.datasets.file import what_opens
-        from runtime.datastores.uploads import upload
+        from runtime.datasets.granting import what_opens
+        from runtime.datastores import reaching
 
-        record = datastores.get(self.workspace.folder, self.name)
+        record = reaching.get(self.workspace.folder, self.name)
         parts = [part for part in (target_path or "").split("/") if part not in {"", ".", ".."}]  # v1 drops them too
         prefix = "".join(f"{part}/" for part in parts)
+        opened = dataclasses.replace(record, credential=what_opens(record.url, record.credential))
         try:
-            upload(record, what_opens(record.url, record.credential), files, prefix, overwrite=overwrite)
+            reaching.upload(self.workspace.folder, opened, files, prefix, overwrite=overwrite)
         except DestinationExistsError as error:
             raise UserErrorException(f"{error} (overwrite=True)") from None
         return DataReference(self, None, prefix)

@@ -4,26 +4,20 @@
 descriptor, and returns; the job goes on when the submitting process ends.
 """
 
-import contextlib
-import json
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from runtime.errors import UserErrorException
-from runtime.job import runs
-from runtime.job.spec import JobSpec, check_experiment, new_run_id
-from runtime.workspace import WorkspaceFolder, find
+from runtime.job import interactive, runs
+from runtime.job.spec import check_experiment, new_run_id
+from runtime.job.starting import start_launcher
+from runtime.workspace import find
 
 if TYPE_CHECKING:
+    from runtime.api.pipeline import Pipeline
     from runtime.api.run import Run
     from runtime.api.script_run_config import ScriptRunConfig
     from runtime.api.workspace import Workspace
-
-_LAUNCHER = Path(runs.__file__).with_name("launcher.py")
 
 
 class Experiment:
@@ -42,51 +36,67 @@ class Experiment:
             self._workspace = Workspace.of(find())
         return self._workspace
 
-    def submit(self, config: "ScriptRunConfig", tags: Mapping[str, str] | None = None) -> "Run":
-        """Start the job `config` on this machine, and return at once.
+    @property
+    def id(self) -> str:
+        """Its name: there is no service that would number experiments."""
+        return self.name
+
+    def submit(
+        self,
+        config: "ScriptRunConfig | Pipeline",
+        tags: Mapping[str, str] | None = None,
+        *,
+        _parent: str | None = None,
+        **options: Any,
+    ) -> "Run":
+        """Start the job or pipeline `config` on this machine, and return at once; `options` are a pipeline's.
 
         Raises:
             UserErrorException: an input, output or script that is not there; nothing was started.
         """
+        from runtime.api.pipeline import Pipeline
         from runtime.api.run import Run
+        from runtime.api.script_run_config import ScriptRunConfig
 
+        if isinstance(config, Pipeline):
+            return config.start_in(self, dict(tags or {}), **options)
         folder = self.workspace.folder
-        job = getattr(config, "job", None)
-        if job is None:
-            raise UserErrorException(f"{type(config).__name__} cannot be submitted; give a ScriptRunConfig")
+        if not isinstance(config, ScriptRunConfig):
+            raise UserErrorException(
+                f"{type(config).__name__} cannot be submitted; give a ScriptRunConfig or a Pipeline"
+            )
         spec = config.job(folder, new_run_id(self.name), self.name, dict(tags or {}))
-        runs.create(folder, spec)
-        return Run(self, spec.run_id, _launcher=_start(folder, spec))
+        runs.create(folder, spec, parent=_parent)
+        return Run(self, spec.run_id, _launcher=start_launcher(folder, spec))
 
-    def get_runs(self) -> "Iterator[Run]":
-        """The runs of this experiment, the newest first, as v1 has them."""
+    def start_logging(self, *args: Any, **kwargs: Any) -> "Run":  # noqa: ARG002 # v1 has options for its snapshot
+        """Begin a run of this process, to log to; end it by `complete`, or use it as a context manager."""
         from runtime.api.run import Run
 
-        found = [record for record in runs.read_all(self.workspace.folder) if record.spec.experiment == self.name]
-        return (Run(self, record.run_id) for record in reversed(found))
+        record = interactive.begin(self.workspace.folder, self.name, {})
+        run = Run(self, record.run_id)
+        if name := kwargs.get("display_name"):
+            run.display_name = str(name)
+        return run
+
+    def get_runs(
+        self,
+        type: str | None = None,  # noqa: A002 # v1's name
+        tags: Any = None,
+        properties: Any = None,
+        include_children: bool = False,  # noqa: FBT001, FBT002 # v1's signature
+        status: str | None = None,
+    ) -> "Iterator[Run]":
+        """The runs of this experiment that every filter lets through, the newest first, as v1 has them."""
+        from runtime.api.run import Run
+
+        return Run.list(self, type, tags, properties, status, include_children)
+
+    @staticmethod
+    def list(workspace: "Workspace", experiment_name: str | None = None, **kwargs: Any) -> "Sequence[Experiment]":  # noqa: ARG004 # v1's signature
+        """The experiments that have runs, by name."""
+        names = sorted({record.spec.experiment for record in runs.read_all(workspace.folder)})
+        return [Experiment(workspace, name) for name in names if experiment_name in {None, name}]
 
     def __repr__(self) -> str:
         return f"Experiment(name={self.name!r})"
-
-
-def _start(folder: WorkspaceFolder, spec: JobSpec) -> "subprocess.Popen[bytes]":
-    """Start the launcher; what it says itself goes to the run's folder."""
-    log = runs.folder_of(folder, spec.run_id) / "launcher.log"
-    with log.open("wb") as said, _order(folder, spec) as order:
-        return subprocess.Popen(
-            [sys.executable, "-P", str(_LAUNCHER), str(order.fileno())],
-            stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
-            pass_fds=[order.fileno()],
-            start_new_session=True,
-        )
-
-
-@contextlib.contextmanager
-def _order(folder: WorkspaceFolder, spec: JobSpec) -> Iterator[IO[bytes]]:
-    """The job as a file without a name: it may be longer than a pipe holds or a command line may be."""
-    with tempfile.TemporaryFile() as order:
-        order.write(json.dumps({"workspace": str(folder.path), "spec": spec.to_json()}).encode())
-        order.seek(0)
-        yield order

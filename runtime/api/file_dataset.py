@@ -119,7 +119,9 @@ class FileDataset(RegisteredDataset):
 
         target = Path(target_path or tempfile.mkdtemp(prefix="moorage-")).absolute()
         try:
-            found = contents.fetch(self.frozen(), target, overwrite=overwrite, ignore_not_found=ignore_not_found)
+            found = contents.fetch(
+                self.folder, self.frozen(), target, overwrite=overwrite, ignore_not_found=ignore_not_found
+            )
         except DestinationExistsError as error:
             raise UserErrorException(f"{error} (overwrite=True)") from None
         return [f"{target}{path}" for path in found]

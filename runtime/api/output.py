@@ -7,14 +7,17 @@ is what lets a later job take the output as its input.
 import copy
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from runtime.api.consumption import DatasetConsumptionConfig
 from runtime.errors import UserErrorException
-from runtime.outputs import DEFAULT_DATASTORE, DEFAULT_PATH, TOKEN, OutputSpec
+from runtime.outputs import DEFAULT_DATASTORE, DEFAULT_PATH, OutputSpec
 
 if TYPE_CHECKING:
-    from runtime.api.dataset import FileDataset
+    from runtime.api.file_dataset import FileDataset
+    from runtime.api.tabular_dataset import TabularDataset
+    from runtime.api.tabular_output import NamedDatastore, OutputTabularDatasetConfig
+    from runtime.workspace import WorkspaceFolder
 
 
 class OutputFileDatasetConfig:
@@ -31,11 +34,10 @@ class OutputFileDatasetConfig:
         source: str | None = None,
         partition_format: str | None = None,
     ) -> None:
-        if partition_format is not None:
-            raise UserErrorException("partition_format comes with a later version; leave it out")
         datastore, path = _destination(destination)
-        self._spec = OutputSpec(name or f"output_{uuid.uuid4().hex[:8]}", datastore, path, mode="mount", source=source)
-        self._producer: dict[str, str] = {}
+        name = name or f"output_{uuid.uuid4().hex[:8]}"
+        self._spec = OutputSpec(name, datastore, path, mode="mount", source=source, partition_format=partition_format)
+        self._producer: dict[str, Any] = {}
 
     @property
     def name(self) -> str:
@@ -45,7 +47,7 @@ class OutputFileDatasetConfig:
     @property
     def arg_val(self) -> str:
         """The token that stands for the output in a script's arguments."""
-        return f"{TOKEN}:{self.name}"
+        return self._spec.token
 
     @property
     def spec(self) -> OutputSpec:
@@ -53,7 +55,7 @@ class OutputFileDatasetConfig:
         return self._spec
 
     def as_mount(self, disable_metadata_cache: bool = False) -> Self:  # noqa: ARG002, FBT001, FBT002 # v1's signature
-        """Files that are stored as they are closed; in this version staged and uploaded at the job's end, which says so."""
+        """A folder that is mounted read-write; its files are stored as they are closed."""
         return self._changed(mode="mount")
 
     def as_upload(
@@ -85,20 +87,90 @@ class OutputFileDatasetConfig:
         """Remember the run that this output was last submitted with."""
         self._producer["run_id"] = run_id
 
-    def produced(self) -> "FileDataset":
-        """The files that the last run with this output left in the store.
+    def note_step(self, step: object) -> None:
+        """Remember the pipeline's step that this output is of."""
+        self._producer["step"] = step
+
+    @property
+    def step(self) -> object:
+        """The pipeline's step that this output is of; None outside of a pipeline."""
+        return self._producer.get("step")
+
+    def produced(self, folder: "WorkspaceFolder | None" = None) -> "FileDataset":  # noqa: ARG002 # rows need it
+        """The files that the last run with this output left in the store, in the workspace `folder`.
 
         Raises:
             UserErrorException: no job with this output was submitted by this process.
         """
-        from runtime.api.dataset import FileDataset
+        from runtime.api.file_dataset import FileDataset
         from runtime.datasets.file import FileDefinition
         from runtime.datasets.paths import DatasetPath
 
-        run_id = self._producer.get("run_id")
+        place = DatasetPath(self._spec.datastore, self._prefix())
+        return FileDataset(FileDefinition((place,), self._spec.partition_format))
+
+    def read_delimited_files(
+        self,
+        include_path: bool = False,  # noqa: FBT001, FBT002 # v1's signature
+        separator: str = ",",
+        header: Any = None,
+        partition_format: str | None = None,
+        path_glob: str | None = None,
+        set_column_types: Any = None,
+    ) -> "OutputTabularDatasetConfig":
+        """This output, read as rows of delimited text by a later job; `header` None means that all files have the same."""
+        from runtime.api.tabular_output import OutputTabularDatasetConfig
+
+        given = {} if header is None else {"header": header}
+
+        def reading(place: "tuple[NamedDatastore, str]") -> "TabularDataset":
+            from runtime.api.tabular_factory import TabularDatasetFactory
+
+            return TabularDatasetFactory.from_delimited_files(
+                place,
+                validate=False,
+                separator=separator,
+                include_path=include_path,
+                partition_format=partition_format,
+                set_column_types=set_column_types,
+                **given,
+            )
+
+        return OutputTabularDatasetConfig(self, reading, path_glob)
+
+    def read_parquet_files(
+        self,
+        include_path: bool = False,  # noqa: FBT001, FBT002 # v1's signature
+        partition_format: str | None = None,
+        path_glob: str | None = None,
+        set_column_types: Any = None,
+    ) -> "OutputTabularDatasetConfig":
+        """This output, read as rows of Parquet by a later job."""
+        from runtime.api.tabular_output import OutputTabularDatasetConfig
+
+        def reading(place: "tuple[NamedDatastore, str]") -> "TabularDataset":
+            from runtime.api.tabular_factory import TabularDatasetFactory
+
+            return TabularDatasetFactory.from_parquet_files(
+                place,
+                validate=False,
+                include_path=include_path,
+                partition_format=partition_format,
+                set_column_types=set_column_types,
+            )
+
+        return OutputTabularDatasetConfig(self, reading, path_glob)
+
+    def _prefix(self) -> str:
+        """Where the last run with this output put its files."""
+        run_id: str | None = self._producer.get("run_id")
         if run_id is None:
             raise UserErrorException(f"output '{self.name}' was not produced yet; submit its job, and wait for its end")
-        return FileDataset(FileDefinition((DatasetPath(self._spec.datastore, self._spec.prefix(run_id)),)))
+        return self._spec.prefix(run_id)
+
+    def _take(self, other: "OutputFileDatasetConfig") -> None:
+        """Be the same output as `other`: what its job is told, and which run produced it."""
+        self._spec, self._producer = other._spec, other._producer  # noqa: SLF001 # of this class
 
     def _changed(self, **changes: Any) -> Self:
         from dataclasses import replace
@@ -108,7 +180,7 @@ class OutputFileDatasetConfig:
         return changed
 
     def __repr__(self) -> str:
-        mode: Literal["mount", "upload"] = self._spec.mode
+        mode = self._spec.mode
         return (
             f"OutputFileDatasetConfig(name={self.name!r}, to={self._spec.datastore}/{self._spec.path}, mode={mode!r})"
         )

@@ -19,9 +19,12 @@ from runtime.errors import UnknownNameError, UserErrorException
 from runtime.workspace import Identity, WorkspaceFolder
 
 if TYPE_CHECKING:
+    from runtime.api.compute import ComputeTarget
     from runtime.api.datastore import Datastore
+    from runtime.api.environment import Environment
     from runtime.api.experiment import Experiment
     from runtime.api.keyvault import Keyvault
+    from runtime.api.model import Model
     from runtime.api.run import Run
 
 _FOLDERS = (".azureml", "aml_config", "")
@@ -178,6 +181,20 @@ class Workspace:
         return _Datasets(self)
 
     @property
+    def compute_targets(self) -> "dict[str, ComputeTarget]":
+        """Every compute target by name; all of them are this machine."""
+        from runtime.api.compute import ComputeTarget
+
+        return {each.name: each for each in ComputeTarget.list(self)}
+
+    @property
+    def environments(self) -> "dict[str, Environment]":
+        """The latest version of every registered environment by name."""
+        from runtime.api.environment import Environment
+
+        return Environment.list(self)
+
+    @property
     def experiments(self) -> "dict[str, Experiment]":
         """The experiments that have runs, by name."""
         from runtime.api.experiment import Experiment
@@ -197,6 +214,13 @@ class Workspace:
         from runtime.job import runs
 
         return Run(Experiment(self, runs.read(self.folder, run_id).spec.experiment), run_id)
+
+    @property
+    def models(self) -> "dict[str, Model]":
+        """The newest version of every model, by name."""
+        from runtime.api.model import Model
+
+        return {model.name: model for model in Model.list(self, latest=True)}
 
     def get_default_keyvault(self) -> "Keyvault":
         """The secrets of this workspace's users."""

@@ -31,7 +31,8 @@ _COMMANDS = {
     "datastore": ("runtime.cli.data:datastore", "Places where data lies, with their credentials."),
     "dataset": ("runtime.cli.dataset:dataset", "Frozen, named, versioned lists of files."),
     "run": ("runtime.cli.run:run", "Run a command with its inputs mounted and its outputs kept."),
-    "runs": ("runtime.cli.run:runs", "What has run, and its logs."),
+    "runs": ("runtime.cli.runs:runs", "What has run: logs, metrics, reports."),
+    "v1": ("runtime.cli.v1:v1", "Run a script or notebook of Azure ML SDK v1 as it is."),
 }
 
 

@@ -1,11 +1,10 @@
-"""`moorage run` and `moorage runs`: the command line over runtime.job.
+"""`moorage run`: the command line over runtime.job.
 
 `run` returns the child's own code. Where the child was never started it returns 64 and more, so that a usage error (66) or
 an unknown dataset (68) is not taken for a code of the child's.
 """
 
-import json
-import sys
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,6 @@ import click
 from runtime.cli import Invocation
 
 if TYPE_CHECKING:
-    from runtime.job.runs import RunRecord
     from runtime.job.spec import JobSpec
 
 _NEVER_RAN = 64
@@ -60,9 +58,10 @@ class _RunCommand(click.Command):
     "--grace", "grace_s", type=float, default=30.0, show_default=True, help="Seconds from SIGTERM to SIGKILL."
 )
 @click.option("--experiment", default="job", show_default=True, help="What the run is called; part of its id.")
+@click.option("--v1", "is_v1", is_flag=True, help="Answer `import azureml...` in COMMAND by Moorage.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_obj
-def run(
+def run(  # noqa: PLR0917 # click names them
     invocation: Invocation,
     inputs: Sequence[str],
     outputs: Sequence[str],
@@ -70,6 +69,7 @@ def run(
     dry_run: bool,  # noqa: FBT001 # click's way to pass a flag
     grace_s: float,
     experiment: str,
+    is_v1: bool,  # noqa: FBT001 # as above
     command: Sequence[str],
 ) -> int:
     """Run COMMAND with its inputs mounted and its outputs kept.
@@ -77,15 +77,18 @@ def run(
     In COMMAND, {inputs.NAME} and {outputs.NAME} stand for the paths; the child also finds them in $NAME. Everything that
     the job started ends with it. The exit code is the command's own.
     """
-    from runtime.job import launcher
+    from runtime.job import launcher, planning
     from runtime.job.spec import check_experiment
+    from runtime.job.v1 import with_v1
 
     try:
         check_experiment(experiment)
         spec = _spec(inputs, outputs, grace_s, experiment, command, of_failed_jobs=of_failed_jobs)
         workspace = invocation.workspace_for_run()
+        if is_v1:
+            os.environ.update(with_v1(os.environ))  # the child's environment is made of ours
         if dry_run:
-            click.echo(launcher.plan(workspace, spec)[0].describe())
+            click.echo(planning.plan(workspace, spec)[0].describe())
             return 0
         return launcher.launch(workspace, spec)
     except Exception as error:
@@ -115,101 +118,4 @@ def _spec(
         tuple(map(parse_input, inputs)),
         tuple(replace(parse_output(each), of_failed_jobs=of_failed_jobs) for each in outputs),
         grace_s,
-    )
-
-
-@click.group()
-def runs() -> None:
-    """What has run, and its logs."""
-
-
-@runs.command("list")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
-@click.pass_obj
-def list_runs(invocation: Invocation, as_json: bool) -> None:  # noqa: FBT001 # click's way to pass a flag
-    """All runs of the workspace, the oldest first."""
-    from runtime.job import runs as records
-
-    found = list(records.read_all(invocation.workspace()))
-    if as_json:
-        click.echo(json.dumps([_document(record) for record in found], indent=1))
-        return
-    for record in found:
-        code = "-" if record.exit_code is None else str(record.exit_code)
-        click.echo(f"{record.run_id}  {records.status_of(record):<10}  {code:>3}  {record.created}")
-
-
-@runs.command("show")
-@click.argument("run_id", metavar="ID")
-@click.option("--json", "as_json", is_flag=True, help="The whole record, as one JSON document.")
-@click.pass_obj
-def show_run(invocation: Invocation, run_id: str, as_json: bool) -> None:  # noqa: FBT001 # as above
-    """One run: its status, inputs with what was read, outputs with where they are."""
-    from runtime.job import runs as records
-
-    record = records.read(invocation.workspace(), run_id)
-    click.echo(json.dumps(_document(record), indent=1) if as_json else "\n".join(_lines(record)))
-
-
-@runs.command("logs")
-@click.argument("run_id", metavar="ID")
-@click.pass_obj
-def show_logs(invocation: Invocation, run_id: str) -> None:
-    """What the job printed."""
-    from runtime.job import runs as records
-
-    workspace = invocation.workspace()
-    records.read(workspace, run_id)
-    with records.log_path(workspace, run_id).open("rb") as log:
-        while block := log.read(1 << 16):
-            sys.stdout.buffer.write(block)
-    sys.stdout.buffer.flush()
-
-
-@runs.command("resume")
-@click.argument("run_id", metavar="ID")
-@click.pass_obj
-def resume_run(invocation: Invocation, run_id: str) -> None:
-    """Store and register the outputs of a job that succeeded, where that was cut short."""
-    from runtime.job import finish
-
-    record = finish.resume(invocation.workspace(), run_id, lambda line: click.echo(f"moorage: {line}", err=True))
-    for output in record.outputs:
-        registered = f", registered as {output.registered}" if output.registered else ""
-        click.echo(f"{output.name}: {output.files} files in {output.datastore}/{output.path}{registered}")
-
-
-def _document(record: "RunRecord") -> dict[str, Any]:
-    from runtime.job import runs as records
-
-    return record.to_document() | {"status": records.status_of(record)}
-
-
-def _lines(record: "RunRecord") -> list[str]:
-    from mountd.units import format_size
-    from runtime.job import runs as records
-
-    lines = [f"{record.run_id}  {records.status_of(record)}", f"command   {' '.join(record.spec.command)}"]
-    lines += [f"{name:<9} {value}" for name, value in _facts(record) if value is not None]
-    for each in record.inputs:
-        version = f" version {each.version}" if each.version else ""
-        fetched = each.counters.get("fetch", {}).get("bytes")
-        read = each.counters.get("reads", {}).get("bytes", 0)
-        counted = "" if fetched is None else f", {format_size(read)} read, {format_size(fetched)} fetched"
-        lines.append(f"input     {each.name} = {each.dataset}{version} ({each.mode}) at {each.value}{counted}")
-    for output in record.outputs:
-        what = f"{output.files} files, {format_size(output.bytes)} in {output.datastore}/{output.path}"
-        lines.append(f"output    {output.name}: {output.error or (what if output.files else output.state)}")
-        if output.registered:
-            lines.append(f"          registered as {output.registered}")
-    return lines
-
-
-def _facts(record: "RunRecord") -> tuple[tuple[str, object], ...]:
-    return (
-        ("started", record.started),
-        ("ended", record.ended),
-        ("exit code", record.exit_code),
-        ("error", record.error),
-        ("launcher", record.launcher.pid if record.launcher and record.status == "Running" else None),
     )

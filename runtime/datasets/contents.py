@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from runtime.datasets import picking, tuning
 from runtime.datasets.partition import Value
 from runtime.datasets.steps import Candidate
+from runtime.datastores import reaching
+from runtime.workspace import WorkspaceFolder
 
 if TYPE_CHECKING:
     from runtime.datasets.file import FileDefinition, FrozenDataset
@@ -56,7 +58,9 @@ def partition_values(manifest: Path, definition: "FileDefinition", keys: Sequenc
     return [dict(zip(keys, values, strict=True)) for values in found]
 
 
-def fetch(frozen: "FrozenDataset", target: Path, *, overwrite: bool, ignore_not_found: bool) -> list[str]:
+def fetch(
+    workspace: WorkspaceFolder, frozen: "FrozenDataset", target: Path, *, overwrite: bool, ignore_not_found: bool
+) -> list[str]:
     """Download every file, with `ignore_not_found` those that are still there; their paths as `paths` gives them.
 
     Raises:
@@ -67,7 +71,7 @@ def fetch(frozen: "FrozenDataset", target: Path, *, overwrite: bool, ignore_not_
     from mountd.download import download
 
     if not ignore_not_found:
-        download(frozen.manifest, target, credentials=frozen.credentials, overwrite=overwrite, **tuning.download())
+        reaching.download(workspace, frozen, target, overwrite=overwrite, settings=tuning.download())
         return paths(frozen.manifest)
     gone = {drift.path for drift in diff(frozen.manifest, frozen.credentials) if drift.kind == "gone"}
     with tempfile.TemporaryDirectory(prefix="moorage-") as scratch:

@@ -26,10 +26,12 @@ from runtime import datastores
 from runtime.catalog import DatasetRecord, Made, check_name, open_catalog
 from runtime.catalog.rows import checked_description, checked_tags
 from runtime.datasets import picking, steps
+from runtime.datasets.granting import credential_for, granted, settled
 from runtime.datasets.partition import PartitionFormat, parse_partition_format
-from runtime.datasets.paths import DatasetPath, Place, arrange, from_documents, locate
+from runtime.datasets.paths import DatasetPath, Place, arrange, from_documents
 from runtime.datasets.steps import Step
-from runtime.errors import DatasetValidationError, UserErrorException
+from runtime.datastores import reaching
+from runtime.errors import DatasetValidationError
 from runtime.workspace import WorkspaceFolder
 from runtime.workspace.files import sync_folder
 
@@ -67,9 +69,7 @@ class FileDefinition:
 
     def to_json(self) -> str:
         """The document; equal definitions give equal text."""
-        paths = [
-            {"url": path.url} if path.url else {"datastore": path.datastore, "path": path.path} for path in self.paths
-        ]
+        paths = [path.to_document() for path in self.paths]
         # A key that is new stands there only where it says something, so that the text of a definition never changes.
         partition = {} if self.partition_format is None else {"partition_format": self.partition_format}
         taken = [step.to_json() for step in self.steps]
@@ -129,28 +129,25 @@ def freeze_definition(
     progress: Progress | None = None,
     whole: Path | None = None,
     done: int = 0,
-    only: Mapping[str, str] | None = None,
 ) -> FrozenDataset:
     """List what lies at the paths now, and keep the manifest; `progress` gets the number of files seen so far.
 
     With `whole`, a manifest of these paths after the first `done` steps, nobody is asked: what is left is picked from it.
-    `only` are the files of an output that its commit lists, with their ETags: no other file counts, and none may lack.
 
     Raises:
-        DataChangedError: a file of `only` is gone or another.
         UnknownNameError: a datastore is not there.
         MountdError: nothing lies at a path, or a store refuses, cannot be reached, or lists what no tree can hold.
     """
-    granted = _granted(workspace, definition)
+    openers = granted(workspace, definition.paths)
     with _draft_of(workspace) as draft:
         made = draft
         if whole is None:
-            digest = _list(granted, draft, progress, only)
+            digest = _list(workspace, definition, openers, draft, progress)
         if whole is not None or definition.steps:
             made = draft.with_name("picked")
             digest = picking.pick(whole or draft, made, definition.steps, done, definition.partition).digest
         target = _kept(workspace, made, digest)
-    return _frozen(workspace, target, granted)
+    return _frozen(workspace, target, openers)
 
 
 def adopt(workspace: WorkspaceFolder, definition: Definition, frozen: FrozenDataset) -> FrozenDataset:
@@ -160,27 +157,48 @@ def adopt(workspace: WorkspaceFolder, definition: Definition, frozen: FrozenData
         with _draft_of(workspace) as draft:
             shutil.copyfile(frozen.manifest, draft)
             _kept(workspace, draft, frozen.digest)
-    return _frozen(workspace, target, _granted(workspace, definition))
+    return _frozen(workspace, target, granted(workspace, definition.paths))
+
+
+def freeze_files(workspace: WorkspaceFolder, definition: FileDefinition, only: Mapping[str, str]) -> FrozenDataset:
+    """As `freeze_definition`, of the files below its one path that an output's commit lists, each with its ETag.
+
+    Raises:
+        DataChangedError: one of them is gone or another.
+    """
+    openers = granted(workspace, definition.paths)
+    with _draft_of(workspace) as draft:
+        frozen = _frozen(
+            workspace, _kept(workspace, draft, _list(workspace, definition, openers, draft, None, only)), openers
+        )
+    if frozen.files != len(only):
+        from mountd.errors import DataChangedError
+
+        where, found = openers[0][0].base_url, frozen.files
+        raise DataChangedError(
+            f"{where}: {len(only)} files were committed, and {found} of them are there; run the job again"
+        )
+    return frozen
 
 
 def _list(
-    granted: "list[tuple[Place, Credential | None]]",
+    workspace: WorkspaceFolder,
+    definition: Definition,
+    openers: "list[tuple[Place, Credential | None]]",
     target: Path,
     progress: Progress | None,
-    only: Mapping[str, str] | None,
+    only: Mapping[str, str] | None = None,
 ) -> str:
-    """Freeze all that lies at these places; the digest."""
+    """Freeze all that lies at these places, or `only` these files; the digest."""
     from mountd.freeze import FreezeSource, freeze
 
-    settled = [_settled(place, credential) for place, credential in granted]
+    places = [settled(workspace, path, *each) for path, each in zip(definition.paths, openers, strict=True)]
     sources = [
         FreezeSource(place.base_url, credential, place.pattern, under, only=only)
-        for place, (_, credential), under in zip(settled, granted, arrange(settled), strict=True)
+        for place, (_, credential), under in zip(places, openers, arrange(places), strict=True)
     ]
-    summary = freeze(sources, target, progress=progress)
-    if only is not None and summary.files != len(only):
-        raise _lacking(sources[0].url, len(only), summary.files)
-    return summary.digest
+    of_helper = reaching.freeze(workspace, sources, target) if only is None else None
+    return of_helper or freeze(sources, target, progress=progress).digest
 
 
 def _kept(workspace: WorkspaceFolder, draft: Path, digest: str) -> Path:
@@ -190,12 +208,6 @@ def _kept(workspace: WorkspaceFolder, draft: Path, digest: str) -> Path:
         draft.replace(target)
         sync_folder(target.parent)
     return target
-
-
-def _lacking(url: str, wanted: int, found: int) -> Exception:
-    from mountd.errors import DataChangedError
-
-    return DataChangedError(f"{url}: {wanted} files were committed, and {found} of them are there; run the job again")
 
 
 @contextlib.contextmanager
@@ -223,18 +235,15 @@ def register(
     progress: Progress | None = None,
     made: Made | None = None,
     frozen: FrozenDataset | None = None,
-    only: Mapping[str, str] | None = None,
 ) -> DatasetRecord:
     """Freeze `definition` (unless it is `frozen` already) and give it a name, `made` by a run's output or by nobody.
-
-    `only` as in `freeze_definition`.
 
     Errors as `freeze_definition` and `Catalog.register`.
     """
     check_name(name)
     checked_description(description or "")  # now, and not after a listing of an hour
     checked_tags(tags or {})
-    found = _found(workspace, definition, frozen, progress, only)
+    found = _found(workspace, definition, frozen, progress)
     with open_catalog(workspace) as catalog:
         return catalog.register(
             name,
@@ -262,16 +271,12 @@ def save(
 
 
 def _found(
-    workspace: WorkspaceFolder,
-    definition: Definition,
-    frozen: FrozenDataset | None,
-    progress: Progress | None,
-    only: Mapping[str, str] | None = None,
+    workspace: WorkspaceFolder, definition: Definition, frozen: FrozenDataset | None, progress: Progress | None
 ) -> FrozenDataset:
     if frozen is not None:
         return adopt(workspace, definition, frozen)
     files = definition if isinstance(definition, FileDefinition) else FileDefinition(definition.paths)
-    return freeze_definition(workspace, files, progress, only=only)
+    return freeze_definition(workspace, files, progress)
 
 
 def find_record(workspace: WorkspaceFolder, reference: str) -> DatasetRecord:
@@ -302,7 +307,7 @@ def open_record(workspace: WorkspaceFolder, record: DatasetRecord, progress: Pro
     definition = files_of(record.definition)
     manifest = _manifest_path(workspace, record.digest)
     if manifest.exists():
-        return _frozen(workspace, manifest, _granted(workspace, definition))
+        return _frozen(workspace, manifest, granted(workspace, definition.paths))
     again = freeze_definition(workspace, definition, progress)
     if again.digest != record.digest:
         from mountd.errors import DataChangedError
@@ -314,78 +319,22 @@ def open_record(workspace: WorkspaceFolder, record: DatasetRecord, progress: Pro
     return again
 
 
-def _granted(workspace: WorkspaceFolder, definition: Definition) -> "list[tuple[Place, Credential | None]]":
-    """Where each path lies, and what opens it."""
-    from mountd.stores.credentials import sas
-
-    granted = []
-    for path in definition.paths:
-        record = datastores.get(workspace, path.datastore) if path.datastore else None
-        place = locate(path, record.url if record else "")
-        credential = what_opens(place.root, record.credential if record else None)
-        if warning := sas.check(credential):
-            _LOG.warning("%s: %s", place.root, warning)
-        granted.append((place, credential))
-    return granted
-
-
-def what_opens(url: str, kept: "Credential | None") -> "Credential | None":
-    """The credential for a place: the one that is kept for it, else for Azure's services the environment's."""
-    from mountd.stores.credentials.origins import from_environment
-    from mountd.stores.registry import takes_credentials
-
-    return from_environment() if kept is None and takes_credentials(url) else kept
-
-
-def _settled(place: Place, credential: "Credential | None") -> Place:
-    """Ask the store whether a path without a '/' at its end is a file or a folder."""
-    if place.has_glob or not place.path or place.path.endswith("/"):
-        return place
-    from mountd.stores.registry import local_path, open_lister, parse_source
-
-    source = parse_source(place.base_url)
-    if source.kind == "https":  # no listing there, so no folders
-        return place
-    if source.kind == "file":
-        return place.as_folder() if (local_path(source) / place.pattern).is_dir() else place
-    lister = open_lister(place.base_url, credential)
-    name, folder = place.pattern, f"{place.pattern}/"
-    for found in lister.list(name):
-        if found.key.startswith(folder) or (found.key == name and found.is_directory):
-            return place.as_folder()
-        if found.key == name:
-            below = next(iter(lister.list(folder)), None)
-            if below is not None and found.size:
-                raise UserErrorException(
-                    f"{place.base_url}: '{name}' holds {found.size} bytes, and '{below.key}' lies below it; name '{folder}' "
-                    "for the folder, or rename one of the two"
-                )
-            return place if below is None else place.as_folder()
-    return place  # nothing there: the freeze says so, with the store's own words
-
-
 def _frozen(
-    workspace: WorkspaceFolder, manifest: Path, granted: "list[tuple[Place, Credential | None]]"
+    workspace: WorkspaceFolder, manifest: Path, openers: "list[tuple[Place, Credential | None]]"
 ) -> FrozenDataset:
     from mountd.dataset.manifest import Manifest
 
     with Manifest.open(manifest) as opened:
-        credentials = {url: found for url in opened.sources if (found := _credential_for(url, granted))}
+        credentials = {url: found for url in opened.sources if (found := credential_for(url, openers))}
         single_file = None
-        if len(granted) == 1 and opened.file_count == 1 and opened.sources == (granted[0][0].base_url,):
-            place = granted[0][0]
+        if len(openers) == 1 and opened.file_count == 1 and opened.sources == (openers[0][0].base_url,):
+            place = openers[0][0]
             named_one = not place.has_glob and bool(place.path) and not place.path.endswith("/")
             single_file = next(path for path, _ in opened.files()) if named_one else None
         withheld = datastores.secret_variables(workspace)
         return FrozenDataset(
             manifest, opened.digest, credentials, single_file, opened.file_count, opened.size_bytes, withheld
         )
-
-
-def _credential_for(url: str, granted: "list[tuple[Place, Credential | None]]") -> "Credential | None":
-    """The credential of the nearest path at or above `url`."""
-    above = [(len(place.base_url), credential) for place, credential in granted if url.startswith(place.base_url)]
-    return max(above, key=lambda each: each[0])[1] if above else None
 
 
 def _manifest_path(workspace: WorkspaceFolder, digest: str) -> Path:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from urllib.parse import quote, unquote, urlsplit
 
+from runtime.datasets.url_map import mapped
 from runtime.errors import UserErrorException
 
 if TYPE_CHECKING:
@@ -51,14 +52,25 @@ PathArgument = str | os.PathLike[str] | NamesPath | tuple[NamesDatastore, str]
 
 @dataclass(frozen=True, slots=True)
 class DatasetPath:
-    """One path of a definition: `path` below the datastore `datastore`, or a whole `url` where that is empty."""
+    """One path of a definition: `path` below the datastore `datastore`, or a whole `url` where that is empty.
+
+    `mapped` is the URL that the URL map put in the place of `url`; '' where it said nothing.
+    """
 
     datastore: str = ""
     path: str = ""
     url: str = ""
+    mapped: str = ""
+
+    def to_document(self) -> dict[str, str]:
+        """As a definition keeps it."""
+        if not self.url:
+            return {"datastore": self.datastore, "path": self.path}
+        return {"url": self.url, "mapped": self.mapped} if self.mapped else {"url": self.url}
 
     def __str__(self) -> str:
-        return self.url or f"{self.datastore}/{self.path}"
+        named = self.url or f"{self.datastore}/{self.path}"
+        return f"{named} (read from {self.mapped})" if self.mapped else named
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +147,11 @@ def parse_text(text: str) -> DatasetPath:
             "register a datastore with that SAS and use (datastore, 'path')"
         )
     _check_glob(text, text)
-    source = _source(_before_glob(text))
+    instead = mapped(text)
+    source = _source(_before_glob(instead or text))
     if source.kind == "https" and ("*" in text or not source.file):
         raise UserErrorException(f"{text}: a web server has no listing, so no folder and no '*'; name each file")
-    return DatasetPath(url=text)
+    return DatasetPath(url=text, mapped=instead)
 
 
 def from_documents(documents: Iterable[Mapping[str, str]]) -> tuple[DatasetPath, ...]:
@@ -169,8 +182,9 @@ def locate(path: DatasetPath, datastore_url: str = "") -> Place:
     """Where `path` lies; `datastore_url` is the URL of its datastore."""
     if path.datastore:
         return Place(datastore_url, path.path)
-    head = _before_glob(path.url)
-    source, pattern = _source(head), unquote(path.url[len(head) :], errors="surrogateescape")
+    url = path.mapped or path.url
+    head = _before_glob(url)
+    source, pattern = _source(head), unquote(url[len(head) :], errors="surrogateescape")
     if source.kind == "file":
         below = unquote(source.store_url, errors="surrogateescape").removeprefix("file:///")
         return Place("file:///", (below.rstrip("/") if source.open_ended else below) + pattern)

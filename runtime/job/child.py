@@ -43,7 +43,7 @@ class KeptChild:
         keeper = [sys.executable, "-I", "-S", str(_KEEPER)]
         with theirs:
             process = subprocess.Popen(
-                [*keeper, str(theirs.fileno()), str(grace_s), str(core_limit), *layout.argv],
+                [*keeper, str(theirs.fileno()), str(grace_s), str(core_limit), *layout.started],
                 env=dict(layout.environment),
                 cwd=layout.cwd,
                 stdout=out,

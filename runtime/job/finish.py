@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from mountd.errors import DestinationExistsError, MountdError
 from runtime import outputs
 from runtime.errors import AzureMLException, JobError, UserErrorException
-from runtime.job import lineage, processes, runs
+from runtime.job import lineage, mounted, processes, runs
 from runtime.job.runs import OutputRecord, RunRecord
 from runtime.outputs import OutputSpec
 from runtime.workspace import WorkspaceFolder
@@ -76,7 +76,12 @@ def _tell(step: "Step | None", name: str) -> None:
 def _finish(workspace: WorkspaceFolder, record: RunRecord, output: OutputRecord, step: "Step | None") -> OutputRecord:
     spec = _spec(record, output)
     try:
-        committed = outputs.upload_output(workspace, spec, record.run_id, Path(output.folder), step)
+        if spec.mode == "link":
+            return _link(workspace, record.run_id, spec, output)
+        if _is_mounted(workspace, record.run_id, output):
+            committed = mounted.commit(workspace, spec, record.run_id, step)
+        else:
+            committed = outputs.upload_output(workspace, spec, record.run_id, Path(output.folder), step)
         output = replace(output, state="stored", files=committed.files, bytes=committed.size_bytes, error=None)
         if spec.register_as:
             if not output.files:
@@ -92,6 +97,15 @@ def _finish(workspace: WorkspaceFolder, record: RunRecord, output: OutputRecord,
         state = "stored" if output.state == "stored" else "failed"
         output = replace(output, state=state, error=" ".join(str(error).split()))
     return output
+
+
+def _link(workspace: WorkspaceFolder, run_id: str, spec: OutputSpec, output: OutputRecord) -> OutputRecord:
+    """An output that is a dataset of the script's."""
+    linked = outputs.linked_dataset(workspace, spec, Path(output.folder))
+    output = replace(output, state="stored", files=linked.files, bytes=linked.size_bytes, error=None)
+    if not spec.register_as:
+        return output
+    return replace(output, state="registered", registered=outputs.register_link(workspace, spec, run_id, linked))
 
 
 def incomplete(record: RunRecord) -> str | None:
@@ -113,12 +127,31 @@ def keep_outputs(workspace: WorkspaceFolder, record: RunRecord, say: Say, *, sto
     for output in record.outputs:
         if storing and _wanted(record, output):
             continue
+        if _is_mounted(workspace, record.run_id, output):
+            _leave_mounted(workspace, record, output, say)
+            continue
         folder = Path(output.folder)
         if folder.is_dir() and any(folder.rglob("*")):
             say(f"output '{output.name}' of the failed job is neither stored nor registered; its files are in {folder}")
         elif _is_staged(workspace, record.run_id, output):
             shutil.rmtree(folder, ignore_errors=True)
     remove_spool(workspace, record.run_id)
+
+
+def _leave_mounted(workspace: WorkspaceFolder, record: RunRecord, output: OutputRecord, say: Say) -> None:
+    journal = outputs.journal_folder(workspace, record.run_id, output.name)
+    if not journal.is_dir():  # it was never mounted
+        return
+    line, whole = mounted.leave(workspace, _spec(record, output), record.run_id)
+    if line:
+        say(line)
+    if whole:
+        shutil.rmtree(journal, ignore_errors=True)
+
+
+def _is_mounted(workspace: WorkspaceFolder, run_id: str, output: OutputRecord) -> bool:
+    """True if the folder was a mount, whose files are in its spool and in the store."""
+    return Path(output.folder) == workspace.runs_path / run_id / mounted.FOLDER / output.name
 
 
 def _is_staged(workspace: WorkspaceFolder, run_id: str, output: OutputRecord) -> bool:

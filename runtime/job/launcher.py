@@ -1,6 +1,6 @@
 """The launcher: puts a job together, in one process, and stays until nothing of it is left.
 
-    resolve     names in the catalog become frozen manifests; a command that does not exist is found here
+    planning    names in the catalog become frozen manifests; a command that does not exist is found here
     session     inputs up
     watch       the keeper starts the child; the launcher listens to both, to the mounts, and to signals
     finish      outputs stored and registered, if the child succeeded
@@ -13,90 +13,41 @@ output in the run's folder. Either way its first deed is to make itself undumpab
 import contextlib
 import json
 import os
-import shutil
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 if __name__ == "__main__":  # run by path with -P: find our own package, after all others
     sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from mountd.errors import MountdError
 from runtime.datasets import file
+from runtime.datastores import reaching
+from runtime.datastores.reaching import ADDRESS
 from runtime.errors import AzureMLException, JobError
-from runtime.job import finish, leftovers, lineage, processes, runs
+from runtime.job import finish, leftovers, lineage, mounted, processes, runs
 from runtime.job.bell import Bell
 from runtime.job.child import KeptChild
-from runtime.job.layout import InputFacts, Layout, Surroundings, lay_out
+from runtime.job.layout import Layout
+from runtime.job.planning import plan
 from runtime.job.relay import Relay
 from runtime.job.runs import InputRecord, OutputRecord, RunRecord
 from runtime.job.session import Session, open_session
 from runtime.job.spec import JobSpec
 from runtime.job.watch import Outcome, watch
+from runtime.tracking import files, marks
 from runtime.workspace import WorkspaceFolder
+
+if TYPE_CHECKING:
+    from mountd.client.helper_processes import HelperSeat
 
 NEVER_RAN = 64  # added to the code of DESIGN §12 when the child was not started
 _DEFECT = 125
 _MOUNTD_DEFECT = 70
 _UPLOAD_GRACE_S = 30.0
-
-
-def plan(
-    workspace: WorkspaceFolder, spec: JobSpec, environ: Mapping[str, str] = os.environ
-) -> tuple[Layout, dict[str, file.FrozenDataset]]:
-    """The layout of `spec` and what is behind each input; reads the catalog, makes nothing.
-
-    Raises:
-        UserErrorException, MountdError: a dataset, datastore, token or command that is not there.
-    """
-    facts: dict[str, InputFacts] = {}
-    frozen: dict[str, file.FrozenDataset] = {}
-    for each in spec.inputs:
-        record = file.find_record(workspace, each.dataset)
-        frozen[each.name] = opened = file.open_record(workspace, record)
-        facts[each.name] = InputFacts(record.id, record.digest, record.version, opened.single_file)
-    around = Surroundings(
-        workspace.path,
-        workspace.runs_path,
-        workspace.spool_path,
-        environ,
-        _secret_names(workspace, spec),
-        _why_no_fuse() if any(each.mode == "mount" for each in spec.inputs) else None,
-    )
-    layout = lay_out(spec, facts, around)
-    _check_command(layout)
-    return layout, frozen
-
-
-def _why_no_fuse() -> str | None:
-    from mountd import client
-
-    return client.why_no_fuse()
-
-
-def _secret_names(workspace: WorkspaceFolder, spec: JobSpec) -> frozenset[str]:
-    """The variables that the child must not see; every datastore that an output goes to is looked up on the way."""
-    from runtime import datastores
-
-    for output in spec.outputs:
-        datastores.get(workspace, output.datastore)
-    return datastores.secret_variables(workspace)
-
-
-def _check_command(layout: Layout) -> None:
-    """Find out before anything is mounted that the command could never start."""
-    if not layout.cwd.is_dir():
-        raise JobError(f"{layout.cwd}: no such folder to run the command in", 4)
-    name = layout.argv[0]
-    if "/" in name:
-        path = layout.cwd / name
-        if not path.is_file():
-            raise JobError(f"{name}: no such command in {layout.cwd}", 4)
-        if not os.access(path, os.X_OK):
-            raise JobError(f"{name}: not executable; chmod +x it, or name its interpreter first", 5)
-    elif shutil.which(name, path=layout.environment.get("PATH")) is None:
-        raise JobError(f"{name}: command not found on PATH", 4)
 
 
 def launch(
@@ -113,6 +64,7 @@ def launch(
         raise JobError(
             "a job needs Linux or another POSIX system; `moorage dataset download` works everywhere", NEVER_RAN + 7
         )
+    os.environ.pop(ADDRESS, None)  # of a job that this one is started from: it opens its own workspace only
     core_limit = processes.harden()
     processes.become_subreaper()
     try:
@@ -151,9 +103,35 @@ def never_ran(error: BaseException) -> JobError:
 
 
 def _close_record(workspace: WorkspaceFolder, record: RunRecord, error: JobError) -> RunRecord:
-    canceled = error.exit_code > 128
-    status = "Canceled" if canceled else "Failed"
-    return runs.write(workspace, record, status=status, exit_code=error.exit_code, error=str(error), ended=runs.now())
+    told = _told_failure(workspace, record.run_id)
+    canceled = error.exit_code > 128 and told is None
+    status, reason = "Canceled" if canceled else "Failed", told or str(error)
+    return runs.write(workspace, record, status=status, exit_code=error.exit_code, error=reason, ended=runs.now())
+
+
+def _told_failure(workspace: WorkspaceFolder, run_id: str) -> str | None:
+    """What Run.fail was told, in the script or from outside; None if it was not called."""
+    try:
+        return marks.read(runs.folder_of(workspace, run_id), {}).failure
+    except (AzureMLException, OSError):  # marks that somebody damaged end no job
+        return None
+
+
+@contextlib.contextmanager
+def _seat(
+    workspace: WorkspaceFolder, frozen: Mapping[str, file.FrozenDataset], say: Callable[[str], None]
+) -> "Iterator[HelperSeat | None]":
+    """Where the job's helper sits while the command runs."""
+    seat = None
+    try:
+        seat = reaching.seat(workspace, [each.credentials for each in frozen.values()])
+    except (MountdError, AzureMLException, OSError) as error:  # most commands never want one
+        say(f"no helper for the command's own reads of the workspace: {error}")
+    try:
+        yield seat
+    finally:
+        if seat is not None:
+            seat.close()
 
 
 class _Launch:
@@ -169,14 +147,19 @@ class _Launch:
         self._record = record
         self._core_limit = core_limit
         self._said: set[str] = set()
+        self._seen: files.Seen = {}  # what lay in outputs/ and logs/ before the child
+        self._told_failure: str | None = None  # what the script said by Run.fail
 
     def run(self, frozen: Mapping[str, file.FrozenDataset]) -> int:
         """From the first mount to the last line of the record; return the exit code."""
         try:
             self._write(inputs=_input_records(self._layout), outputs=_output_records(self._layout))
             self._tell()
-            with open_session(self._layout, frozen, self._bell, self._relay.say) as session:
-                outcome = self._run_child(session)
+            destined = _destined(self._workspace, self._layout)
+            with open_session(self._layout, frozen, destined, self._bell, self._relay.say) as session:
+                with _seat(self._workspace, frozen, self._relay.say) as seat:
+                    outcome = self._run_child(session, seat)
+                session.close_outputs()  # before they are committed: nothing is written any more
                 self._finish(outcome)
                 self._write_counters(session.close())
         except BaseException as error:
@@ -211,34 +194,56 @@ class _Launch:
             self._said.add(line)
             self._relay.say(line)
 
-    def _run_child(self, session: Session) -> Outcome:
+    def _run_child(self, session: Session, seat: "HelperSeat | None") -> Outcome:
+        self._seen = files.look(self._layout.cwd, runs.folder_of(self._workspace, self._record.run_id))
         for output in self._layout.outputs:
             output.folder.mkdir(parents=True, exist_ok=True)
         grace_s = self._record.spec.grace_s
-        kept = KeptChild.start(self._layout, grace_s, self._core_limit, self._relay.out, self._relay.err)
+        layout = self._layout
+        if seat is not None:
+            layout = replace(layout, environment={**layout.environment, ADDRESS: seat.address})
+        kept = KeptChild.start(layout, grace_s, self._core_limit, self._relay.out, self._relay.err)
         self._relay.release_child_ends()
         with kept as child:
-            outcome = watch(child, session, self._bell, grace_s, lambda pid: self._started(child.pid, pid))
+            started = lambda pid: self._started(child.pid, pid)  # noqa: E731
+            outcome = watch(child, session, self._bell, self._record.spec, started, seat, self._relay.say)
             if child.failure is not None:
                 number, text = child.failure
                 name = self._layout.argv[0]
                 raise JobError(f"{name}: {text}", {2: 4, 13: 5}.get(number, 3))
         self._relay.drain()
+        outcome = self._as_told(outcome)
         self._note(child_exit_code=outcome.child_code)
+        self._collect_files()
         return outcome
+
+    def _as_told(self, outcome: Outcome) -> Outcome:
+        """A script that called Run.fail has failed, whatever it returned."""
+        self._told_failure = _told_failure(self._workspace, self._record.run_id)
+        if self._told_failure is not None:  # from outside, `fail` has also ended it by a signal
+            return replace(outcome, child_code=outcome.child_code or 1, stopped=None)
+        return outcome
+
+    def _collect_files(self) -> None:
+        """What the script left in ./outputs and ./logs becomes files of the run, whether it succeeded or not."""
+        folder = runs.folder_of(self._workspace, self._record.run_id)
+        without = {each.folder for each in self._layout.outputs}
+        without |= {each.folder for each in self._layout.inputs if each.folder is not None}
+        known = len(self._bell.stops)
+        files.collect(
+            folder, self._layout.cwd, self._seen, without, self._say_once, lambda: len(self._bell.stops) > known
+        )
 
     def _started(self, keeper_pid: int, child_pid: int) -> None:
         self._note(status="Running", started=runs.now(), keeper_pid=keeper_pid, child_pid=child_pid)
 
     def _finish(self, outcome: Outcome) -> None:
+        storing = outcome.ended_itself and any(each.of_failed_jobs for each in self._record.spec.outputs)
         if not outcome.succeeded:
-            ended_itself = outcome.stopped is None and outcome.failure is None and outcome.child_code is not None
-            storing = ended_itself and any(each.of_failed_jobs for each in self._record.spec.outputs)
             finish.keep_outputs(self._workspace, self._record, self._relay.say, storing=storing)
-            if not storing:
-                return
-        self._note(status="Finalizing")
-        self._store_outputs()
+        if outcome.succeeded or storing:
+            self._note(status="Finalizing")
+            self._store_outputs()
 
     def _store_outputs(self) -> None:
         """Store the outputs on a thread of their own, so that a signal can still end the launcher."""
@@ -268,7 +273,7 @@ class _Launch:
             (runs.folder_of(self._workspace, self._record.run_id) / "inputs").rmdir()
 
     def _close(self, outcome: Outcome) -> int:
-        code, error = outcome.exit_code, outcome.failure
+        code, error = outcome.exit_code, self._told_failure or outcome.failure
         if outcome.succeeded and (error := finish.incomplete(self._record)):
             code = finish.INCOMPLETE
         elif error is None and outcome.child_code is not None and outcome.child_code < 0:
@@ -276,7 +281,7 @@ class _Launch:
         ordinary = error is None  # a code of the child's own is its business, and for the record only
         if ordinary and code:
             error = f"the command returned {outcome.child_code}"
-        status = "Completed" if code == 0 else "Canceled" if outcome.stopped is not None else "Failed"
+        status = "Completed" if code == 0 else "Canceled" if outcome.canceled else "Failed"
         self._note(status=status, exit_code=code, error=error, ended=runs.now())
         self._tell()
         if error and not ordinary:
@@ -290,6 +295,14 @@ class _Launch:
         self._note(status="Failed", exit_code=_DEFECT, error=str(broken), ended=runs.now())
         self._tell()
         return broken
+
+
+def _destined(workspace: WorkspaceFolder, layout: Layout) -> dict[str, mounted.MountedOutput]:
+    """Where each mounted output goes, by its name."""
+    return {
+        spec.name: mounted.mounted_output(workspace, spec, layout.run_id)
+        for spec in (each.spec for each in layout.outputs if each.mounted)
+    }
 
 
 def _input_records(layout: Layout) -> tuple[InputRecord, ...]:

@@ -27,7 +27,8 @@ def clean(workspace: WorkspaceFolder, say: Callable[[str], None]) -> None:
     for record in left:
         marked = _mark(workspace, record, ended[record.run_id])
         catalog_hears = catalog_hears and lineage.tell(workspace, marked, say)
-        say(f"cleaned up behind run '{record.run_id}', whose launcher died; {ended[record.run_id]} processes ended")
+        if record.kind == runs.JOB:
+            say(f"cleaned up behind run '{record.run_id}', whose launcher died; {ended[record.run_id]} processes ended")
 
 
 def _sweep(say: Callable[[str], None]) -> None:
@@ -46,6 +47,9 @@ def _sweep(say: Callable[[str], None]) -> None:
 
 
 def _mark(workspace: WorkspaceFolder, record: RunRecord, ended: int) -> RunRecord:
+    if record.kind == runs.INTERACTIVE:
+        error = "its process ended without run.complete()"
+        return runs.write(workspace, record, status="Failed", exit_code=1, error=error, ended=runs.now())
     inputs = runs.folder_of(workspace, record.run_id) / "inputs"
     if inputs.is_dir():
         for folder in inputs.iterdir():

@@ -1,8 +1,10 @@
 """What a job leaves to be read: one folder a run, with its record and its log.
 
-    runs/<run id>/run.json      the record: written whole at every step, so that a reader never sees half of one
-    runs/<run id>/std_log.txt   what the child printed, and the launcher's own lines
-    runs/<run id>/inputs/       where inputs are mounted or downloaded while the job runs
+    runs/<run id>/run.json                 the record: written whole at every step, a reader never sees half of one
+    runs/<run id>/user_logs/std_log.txt    what the child printed, and the launcher's own lines
+    runs/<run id>/source/                  what the job's source folder held when it was submitted; the child runs there
+    runs/<run id>/inputs/                  where inputs are mounted or downloaded while the job runs
+    runs/<run id>/metrics/ files/ marks.json    see runtime.tracking: many processes write there
 
 Only the launcher writes a record while it lives; a record that is not final and whose launcher is dead tells the next run
 that something was left behind.
@@ -23,6 +25,8 @@ from runtime.workspace import WorkspaceFolder
 from runtime.workspace.files import write_whole
 
 FINAL = frozenset({"Completed", "Failed", "Canceled"})
+LOG_NAME = "user_logs/std_log.txt"
+JOB, INTERACTIVE = "job", "interactive"  # what a run is: see `job.launcher` and `job.interactive`
 _VERSION = 1
 
 
@@ -79,6 +83,8 @@ class RunRecord:
     child_pid: int | None = None
     inputs: tuple[InputRecord, ...] = ()
     outputs: tuple[OutputRecord, ...] = ()
+    kind: str = JOB
+    parent: str | None = None
 
     @property
     def run_id(self) -> str:
@@ -91,7 +97,7 @@ class RunRecord:
 
     def to_document(self) -> dict[str, Any]:
         """What stands in run.json, and what `moorage runs show --json` prints."""
-        return {"version": _VERSION, "id": self.run_id, **asdict(self)}
+        return {"version": _VERSION, "id": self.run_id, **asdict(self), "spec": self.spec.for_record()}
 
 
 def now() -> str:
@@ -106,14 +112,17 @@ def folder_of(workspace: WorkspaceFolder, run_id: str) -> Path:
 
 def log_path(workspace: WorkspaceFolder, run_id: str) -> Path:
     """The file with what the child printed."""
-    return folder_of(workspace, run_id) / "std_log.txt"
+    return folder_of(workspace, run_id) / LOG_NAME
 
 
-def create(workspace: WorkspaceFolder, spec: JobSpec) -> RunRecord:
+def create(workspace: WorkspaceFolder, spec: JobSpec, *, kind: str = JOB, parent: str | None = None) -> RunRecord:
     """Make the folder and the first record of a run, owned by this process until the launcher takes it."""
-    folder_of(workspace, spec.run_id).mkdir(mode=0o700, parents=True)
-    log_path(workspace, spec.run_id).touch(mode=0o600)
-    return write(workspace, RunRecord(spec, created=now(), launcher=_this_process()))
+    # The copy of the source folder may lie in it already.
+    folder_of(workspace, spec.run_id).mkdir(mode=0o700, parents=True, exist_ok=True)
+    log = log_path(workspace, spec.run_id)
+    log.parent.mkdir(mode=0o700, exist_ok=True)
+    log.touch(mode=0o600)
+    return write(workspace, RunRecord(spec, created=now(), launcher=_this_process(), kind=kind, parent=parent))
 
 
 def write(workspace: WorkspaceFolder, record: RunRecord, **changes: Any) -> RunRecord:
@@ -169,6 +178,24 @@ def read_all(workspace: WorkspaceFolder) -> Iterator[RunRecord]:
 def status_of(record: RunRecord) -> str:
     """The status to show: a run whose launcher died without a word has failed, whatever its record says."""
     return "Failed" if record.is_left_behind() else record.status
+
+
+def children_of(workspace: WorkspaceFolder, run_id: str, *, recursive: bool = False) -> list[RunRecord]:
+    """The runs whose parent this one is, and theirs if `recursive`; the oldest first."""
+    everything = list(read_all(workspace))
+    above = {run_id}
+    while recursive:
+        known = len(above)
+        above |= {record.run_id for record in everything if record.parent in above}
+        if len(above) == known:
+            break
+    return [record for record in everything if record.parent in above]
+
+
+def number_of(workspace: WorkspaceFolder, record: RunRecord) -> int:
+    """Which run of its experiment this is, counted from 1 in the order in which they were made."""
+    same = [each.run_id for each in read_all(workspace) if each.spec.experiment == record.spec.experiment]
+    return same.index(record.run_id) + 1
 
 
 def with_counters(record: InputRecord, counters: Mapping[str, Mapping[str, int]]) -> InputRecord:

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from runtime.consumption import InputSpec
 from runtime.errors import UserErrorException
@@ -17,11 +17,29 @@ from runtime.outputs import OutputSpec
 DEFAULT_EXPERIMENT = "job"
 DEFAULT_GRACE_S = 30.0
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_HIDDEN = "***"
+
+
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """One command as many processes that work together: `count` of them, spread over `nodes` as v1 would count them.
+
+    `servers` is how many parameter servers a tensorflow job has besides. All of them run on this machine.
+    """
+
+    kind: Literal["pytorch", "mpi", "tensorflow"]
+    count: int
+    nodes: int = 1
+    servers: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class JobSpec:
-    """One job. `command` is its argv, tokens included; `cwd` its folder; `grace_s` the time between SIGTERM and SIGKILL."""
+    """One job. `command` is its argv, tokens included; `cwd` its folder; `grace_s` the time between SIGTERM and SIGKILL.
+
+    `environment` is given to the child, tokens replaced; `configuration` is for the record alone: what v1 would have run it
+    on. After `max_duration_s` the job is ended, None is never.
+    """
 
     run_id: str
     experiment: str
@@ -31,6 +49,10 @@ class JobSpec:
     outputs: tuple[OutputSpec, ...] = ()
     grace_s: float = DEFAULT_GRACE_S
     tags: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    ranks: Ranks | None = None
+    max_duration_s: float | None = None
+    configuration: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.command or not self.command[0]:
@@ -48,8 +70,12 @@ class JobSpec:
                 )
 
     def to_json(self) -> str:
-        """As text, for the launcher and for the run's record; holds no secret."""
+        """As text, for the launcher; the environment may hold what is nobody else's business."""
         return json.dumps(asdict(self))
+
+    def for_record(self) -> dict[str, Any]:
+        """As the run's record keeps it: of the environment the names only."""
+        return {**asdict(self), "environment": dict.fromkeys(self.environment, _HIDDEN)}
 
     @classmethod
     def from_json(cls, text: str) -> "JobSpec":
@@ -68,6 +94,10 @@ def _from_dict(document: Mapping[str, Any]) -> JobSpec:
         tuple(OutputSpec(**each) for each in outputs),
         document["grace_s"],
         document["tags"],
+        document.get("environment", {}),
+        Ranks(**ranks) if (ranks := document.get("ranks")) else None,
+        document.get("max_duration_s"),
+        document.get("configuration", {}),
     )
 
 

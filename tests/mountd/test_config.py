@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mountd import config
+from mountd import config, defaults
 from mountd.cgroup import cgroup_limit
 from mountd.config import FIELDS, Settings, click_options, describe, load, texts
 from mountd.errors import BadInputError, MountdError, NotFoundError
@@ -238,7 +238,7 @@ class TestDefaults:
     def test_memory_is_a_quarter_of_the_containers_limit(self, monkeypatch: pytest.MonkeyPatch) -> None:
         memory = []
         for limit in (None, 64 * GIB, 400 * MIB, MIB):
-            monkeypatch.setattr(config, "cgroup_limit", lambda limit=limit: limit)
+            monkeypatch.setattr(defaults, "cgroup_limit", lambda limit=limit: limit)
             memory.append(load().settings.memory_bytes)
         assert memory == [256 * MIB, 256 * MIB, 100 * MIB, 4 * MIB]
 

@@ -49,7 +49,7 @@ def test_an_order_shows_no_secret() -> None:
 def test_another_version_or_no_order_is_refused(ends: tuple[socket.socket, socket.socket], sent: bytes) -> None:
     ends[0].sendall(sent)
     ends[0].close()
-    with pytest.raises(DefectError, match="no order of version 2"):
+    with pytest.raises(DefectError, match="no order of version 3"):
         starting.receive_order(ends[1])
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from mountd import clearing, client, config, records
+from mountd.client import starting as starting_mounts
 from mountd.contract import starting
 from mountd.contract.starting import Order
 from mountd.errors import BadInputError, MountPointError, NotFoundError
@@ -241,7 +242,7 @@ class TestEnd:
         freeze([FreezeSource(file_url(make_tree(tmp_path / "t", {"a": 5})))], tmp_path / "n")
         mountpoint, settled = tmp_path / "early", config.texts(config.load().settings)
         order = Order(tmp_path / "n", mountpoint, "s", settled, lifeline=lifeline)
-        channel, process = client._execute(order)
+        channel, process = starting_mounts._execute(order)
         starting.send_order(channel, order)
         channel.close()  # with its answer unread, if that is there already
         if lifeline:

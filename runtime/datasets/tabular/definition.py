@@ -84,10 +84,7 @@ class TabularDefinition:
         told = {
             "version": _FORMAT,
             "type": "tabular",
-            "paths": [
-                {"url": path.url} if path.url else {"datastore": path.datastore, "path": path.path}
-                for path in self.paths
-            ],
+            "paths": [path.to_document() for path in self.paths],
             "source": {"format": name, **_source_to_json(self.source)},
             "partition_format": self.partition_format,
             "include_path": self.include_path,

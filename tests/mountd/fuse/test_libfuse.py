@@ -101,7 +101,7 @@ class Held:
 
 
 def test_names_do_not_wait_for_reads_however_many_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(libfuse, "_READ_THREADS", 2)
+    monkeypatch.setattr(libfuse, "THREADS", 2)
     held = Held()
     with served(tmp_path / "mnt", held) as folder, ThreadPoolExecutor(8) as readers:
         with held:

@@ -131,6 +131,18 @@ def test_a_stream_does_not_wait_for_each_read(store: FakeStore) -> None:
     assert counters["hits"] + counters["misses"] == 128
 
 
+def test_reads_that_had_to_wait_are_counted_with_their_time(store: FakeStore) -> None:
+    file = file_of("waits", READ)
+    with open_reading(store) as reading:
+        reading.read(file, 0, READ)
+        # It is counted after it was answered.
+        until(lambda: reading.metrics.snapshot()["reads"]["waited"] == 1, what="the count")
+        reading.read(file, 0, READ)
+        reads = reading.metrics.snapshot()["reads"]
+    assert (reads["count"], reads["waited"]) == (2, 1)
+    assert reads["wait_us"] > 0
+
+
 def test_a_large_read_is_brought_by_several_requests_at_once(store: FakeStore) -> None:
     store.gate.clear()
     with open_reading(store) as reading, ThreadPoolExecutor(1) as threads:

@@ -343,7 +343,7 @@ def test_commands_work_with_their_standard_streams_closed(ready: Shell, closed: 
     main = shlex.join(_MAIN)
     for words, code in (("dataset list", 0), ("run -- sh -c 'echo told; exit 3'", 3)):
         assert subprocess.run(["sh", "-c", f"{main} {words} {closed}"], check=False).returncode == code
-    logs = [path.read_text() for path in (ready.folder / ".moorage/runs").glob("*/std_log.txt")]
+    logs = [path.read_text() for path in (ready.folder / ".moorage/runs").glob("*/user_logs/std_log.txt")]
     assert logs == ["told\n"]
 
 

@@ -107,7 +107,7 @@ def test_a_downloaded_input_has_the_bytes_and_is_gone_afterwards(workspace: Work
     record = jobs.only_run(workspace)
     log = runs.log_path(workspace, record.run_id)
     assert record.inputs[0].counters["fetch"]["bytes"] == sum(jobs.FILES.values())
-    assert sorted(path.name for path in log.parent.iterdir()) == ["run.json", "std_log.txt"]
+    assert sorted(path.name for path in log.parents[1].iterdir()) == ["run.json", "user_logs"]
 
 
 def test_outputs_of_a_success_are_stored_marked_and_registered(workspace: WorkspaceFolder) -> None:
@@ -316,3 +316,14 @@ def test_a_signal_that_broke_an_input_on_its_way_is_the_signals_code(
         launcher.launch(workspace, spec, passthrough=False)
     assert caught.value.exit_code == 130
     assert runs.read(workspace, spec.run_id).status == "Canceled"
+
+
+def test_outputs_of_a_failed_job_are_stored_only_when_that_was_asked_for(workspace: WorkspaceFolder) -> None:
+    output = ("--output", "m=workspaceblobstore/{run-id}:register=made")
+    command = ("--", "sh", "-c", 'echo 1 > "$m/a"; exit 3')
+    for flags, versions in (((), 0), (("--outputs-of-failed-jobs",), 1)):
+        result = jobs.moorage(workspace, "run", *output, *flags, *command)
+        assert result.returncode == 3, result.stderr
+        with open_catalog(workspace) as catalog:
+            assert len(catalog.versions("made")) == versions
+    assert sorted(record.status for record in runs.read_all(workspace)) == ["Failed", "Failed"]

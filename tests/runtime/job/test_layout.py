@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 from runtime.consumption import InputSpec
 from runtime.errors import UserErrorException
 from runtime.job.layout import InputFacts, Layout, Surroundings, lay_out
-from runtime.job.spec import JobSpec
+from runtime.job.spec import JobSpec, Ranks
 from runtime.outputs import OutputSpec
 
 FACTS = InputFacts("5f0c1d8e-0000-0000-0000-000000000000", "d" * 8, 3)
@@ -25,9 +26,12 @@ def laid_out(
     outputs: tuple[OutputSpec, ...] = (),
     facts: InputFacts = FACTS,
     no_fuse: str | None = None,
+    no_output_mount: str | None = None,
 ) -> Layout:
     spec = JobSpec("run_1", "job", command or ("true",), "/home/me", inputs, outputs)
-    return lay_out(spec, {each.name: facts for each in inputs}, around(no_fuse))
+    return lay_out(
+        spec, {each.name: facts for each in inputs}, replace(around(no_fuse), no_output_mount=no_output_mount)
+    )
 
 
 def test_a_mounted_input_is_a_path_in_every_variable() -> None:
@@ -135,6 +139,60 @@ def test_inputs_and_outputs_share_no_folder() -> None:
         laid_out(outputs=(OutputSpec("a", "store", "p"), OutputSpec("b", "Store", "p/q")))
 
 
-def test_an_output_of_mode_mount_is_staged_and_says_so() -> None:
-    layout = laid_out(outputs=(OutputSpec("m", mode="mount"),))
-    assert layout.notes == ("output 'm' is staged and uploaded when the job ends (mounted outputs come later)",)
+def test_an_output_of_mode_mount_is_mounted_or_staged_and_says_so() -> None:
+    mounted = laid_out(outputs=(OutputSpec("m", mode="mount"),))
+    assert mounted.outputs[0].mounted
+    assert mounted.environment["m"] == "/ws/runs/run_1/outputs/m"
+    assert mounted.notes == ()
+    layout = laid_out(outputs=(OutputSpec("m", mode="mount"),), no_output_mount="no driver")
+    assert not layout.outputs[0].mounted
+    assert layout.notes == ("output 'm' is staged, and stored when the job ends: no driver",)
+
+
+def test_a_data_references_variable_is_replaced_where_an_argument_begins_with_it() -> None:
+    arguments = (
+        "$AZUREML_DATAREFERENCE_d",
+        "$AZUREML_DATAREFERENCE_d/sub",
+        "$AZUREML_DATAREFERENCE_dd",
+        "x$AZUREML_DATAREFERENCE_d",
+    )
+    layout = laid_out("x", *arguments, inputs=(InputSpec("d", "digits"),))
+    path = "/ws/runs/run_1/inputs/d"
+    assert layout.argv[1:] == (path, f"{path}/sub", *arguments[2:])
+
+
+def test_given_variables_reach_the_child_with_tokens_replaced_and_never_in_place_of_ours() -> None:
+    given = {"PATH": "/mine:/bin", "DATA": "DatasetConsumptionConfig:d/x", "d": "no", "MOORAGE_RUN_ID": "no"}
+    spec = JobSpec("run_1", "job", ("x",), "/home/me", (InputSpec("d", "digits"),), environment=given)
+    layout = lay_out(spec, {"d": FACTS}, around())
+    path = "/ws/runs/run_1/inputs/d"
+    found = {name: layout.environment[name] for name in given}
+    assert found == {"PATH": "/mine:/bin", "DATA": f"{path}/x", "d": path, "MOORAGE_RUN_ID": "run_1"}
+
+
+def test_names_without_a_version_are_listed_as_v1_lists_them() -> None:
+    inputs = (
+        InputSpec("a", "digits"),
+        InputSpec("b", "digits@2"),
+        InputSpec("c", FACTS.dataset_id),
+        InputSpec("e", "x@latest"),
+    )
+    assert laid_out(inputs=inputs).environment["SkipValidateDatasets"] == "a,e"
+    assert "SkipValidateDatasets" not in laid_out(inputs=inputs[1:3]).environment
+
+
+@pytest.mark.parametrize(
+    ("ranks", "starter"),
+    [
+        (None, ()),
+        (Ranks("mpi", 4, 2), ("mpirun", "-n", "4")),
+        (Ranks("pytorch", 4, 2), ("pytorch", "4", "2", "0")),
+        (Ranks("tensorflow", 2, 2, 1), ("tensorflow", "2", "2", "1")),
+    ],
+)
+def test_ranks_stand_in_front_of_the_command(ranks: Ranks | None, starter: tuple[str, ...]) -> None:
+    spec = JobSpec("run_1", "job", ("train", "--n"), "/home/me", ranks=ranks)
+    layout = lay_out(spec, {}, around())
+    assert layout.started[-2 - len(starter) :] == (*starter, "train", "--n")
+    assert layout.argv == ("train", "--n")
+    assert ("OMPI_ALLOW_RUN_AS_ROOT" in layout.environment) == (ranks is not None and ranks.kind == "mpi")

@@ -12,7 +12,10 @@ from tests.support.azurite import KEY, Azurite
 PROBE = """
 import os, re, sys
 from pathlib import Path
+from mountd.client.helper import Helper
 
+helper = Helper(os.environ["MOORAGE_HELPER"])
+assert helper.status()["clients"] == 1  # so that there is one, to look into
 assert Path(sys.argv[1], "file").read_bytes() == b"content"
 needle, own, guarded = sys.argv[2].encode()[::-1], 0, 0
 for folder in Path("/proc").glob("[0-9]*"):
@@ -29,7 +32,7 @@ for folder in Path("/proc").glob("[0-9]*"):
         if needle in data:
             print("SEEN in", name, "of", (folder / "cmdline").read_bytes())
     command = (folder / "cmdline").read_bytes()
-    if any(word in command for word in (b"mountd.daemon", b"keeper.py", b"bin/moorage")):
+    if any(word in command for word in (b"mountd.daemon", b"mountd.helper", b"keeper.py", b"bin/moorage")):
         try:
             os.close(os.open(folder / "mem", os.O_RDONLY))
             print("SEEN into the memory of", command)
@@ -73,6 +76,6 @@ def test_a_job_of_another_user_finds_no_secret_anywhere(tmp_path: Path, azurite:
     done = subprocess.run(command, env=environment, input=KEY, capture_output=True, text=True, check=False, timeout=100)
     assert done.returncode == 0, done
     assert "SEEN" not in done.stdout
-    processes = 3 if mode == "mount" else 2  # launcher, keeper and the worker, if there is one
+    processes = 4 if mode == "mount" else 3  # launcher, keeper, helper and the worker, if there is one
     assert done.stdout.splitlines()[-1] == f"looked at True {processes}"
     assert KEY not in done.stdout + done.stderr

@@ -1,57 +1,25 @@
-"""For callers of a mount: may one be made, make it, ask it, end it, clean up after it.
+"""The start of a mount: a supervisor is executed, gets its order over a socket, and answers when the mount does."""
 
-`start` executes a supervisor and returns when the mount answers; see `contract.starting` for how the two speak. Everything
-else works on the records of this user's mounts, whoever made them. Nothing here touches a mount point that may hang.
-
-Works everywhere as an import; where there is no FUSE, `why_no_fuse` says so and `start` raises what it says.
-"""
-
-import contextlib
-import json
 import os
 import socket
 import subprocess
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import Any, NoReturn, Self
 
-from mountd import clearing, config, errors, records
-from mountd.clearing import detach, sweep
+from mountd import clearing, config
+from mountd.client.asking import status
+from mountd.client.ending import stop
 from mountd.contract import starting
-from mountd.contract.starting import Order
-from mountd.errors import BadInputError, DefectError, FuseUnavailableError, MountdError, MountPointError, NotFoundError
+from mountd.contract.starting import Order, Output
+from mountd.errors import BadInputError, DefectError, FuseUnavailableError, MountdError, MountPointError
 from mountd.fuse import mounting
 from mountd.processes import ProcessId
-from mountd.records import LostError, MountRecord
 from mountd.stores.credentials import Credential
-from mountd.stores.credentials.origins import handed_on, secret_variables
+from mountd.stores.credentials.origins import secret_variables
 
-if TYPE_CHECKING:
-    from array import array
-
-__all__ = [
-    "Mount",
-    "MountRecord",
-    "become",
-    "credentials",
-    "detach",
-    "mounts",
-    "plan",
-    "start",
-    "status",
-    "stop",
-    "sweep",
-    "upgrade",
-    "warm",
-    "why_no_fuse",
-]
-
-_WARM_TIMEOUT_S = 120.0  # between two steps: longer than one read's deadline
-_STATUS_TIMEOUT_S = 10.0
-_FORCE_TIMEOUT_S = 5.0
 _END_TIMEOUT_S = 15.0
-_UPGRADE_TIMEOUT_S = 90.0
 
 
 def why_no_fuse(driver: str = "native") -> str | None:
@@ -153,6 +121,37 @@ def start(
     return start_order(order, timeout_s, withheld)
 
 
+def start_output(
+    output: Output,
+    mountpoint: Path,
+    *,
+    credential: Credential | None = None,
+    settings: Mapping[str, str] | None = None,
+    lifeline: bool = False,
+    mark: str = "",
+    log_level: str = "WARNING",
+    timeout_s: float = 30,
+    withheld: Collection[str] = (),
+) -> Mount:
+    """Mount an output read-write, and return when it answers; else as `start`.
+
+    With `lifeline` nothing is committed but by `commit`: whoever holds the lifeline knows whether the output is wanted.
+    """
+    order = Order(
+        manifest=Path(),
+        mountpoint=mounting.resolve(mountpoint),
+        source=output.url + output.prefix,
+        settings=config.texts(config.load(settings or {}).settings),
+        credentials={output.url: credential} if credential is not None else {},
+        lifeline=lifeline,
+        mark=mark,
+        owner=ProcessId.of(os.getpid()),
+        log_level=log_level,
+        output=output,
+    )
+    return start_order(order, timeout_s, withheld)
+
+
 def start_order(order: Order, timeout_s: float = 30, withheld: Collection[str] = ()) -> Mount:
     """As `start`, of an order."""
     refuse_without_fuse(order)
@@ -223,158 +222,6 @@ def _hand_over(channel: socket.socket, order: Order, timeout_s: float) -> None:
     except OSError as error:
         what = f"{order.mountpoint}: no mount within {timeout_s:g} s"
         raise DefectError(f"{what} ({error}); is the machine overloaded?") from error
-
-
-def mounts() -> list[MountRecord]:
-    """The mounts of this user, dead ones included."""
-    return records.every()
-
-
-def status(mountpoint: Path) -> dict[str, Any]:
-    """What the mount at `mountpoint` does: the keys of `mountd status --json`.
-
-    Raises:
-        NotFoundError: no mount of Moorage is there.
-        MountPointError: the mount is dead, or its supervisor does not answer.
-    """
-    path = mounting.resolve(mountpoint)
-    try:
-        return records.ask(path, {"do": "status"}, _STATUS_TIMEOUT_S)
-    except NotFoundError:
-        _refuse_dead(path)
-        raise
-
-
-def _refuse_dead(path: Path) -> None:
-    """Say what is at `path`, where nobody answers; return if nothing is."""
-    if records.find(path) is not None:
-        raise MountPointError(f"{path}: a dead mount, its supervisor is gone; clean it up: mountd unmount {path}")
-    if clearing.is_ours(path):
-        raise MountPointError(
-            f"{path}: a mount without a record here: another user's, or dead, and then: mountd unmount {path}"
-        )
-
-
-def plan(mountpoint: Path, order: "array[int]", digest: str) -> None:
-    """Tell the mount in which order its files will be read: `order` holds inodes (uint32), `digest` is its manifest's.
-
-    Raises:
-        NotFoundError: no mount of Moorage is there.
-        BadInputError: the plan is for another dataset, or too long.
-    """
-    from mountd.contract.serving import sealed  # late: this module is imported where there are no memfds, too
-
-    descriptor = sealed("plan", order.tobytes())
-    try:
-        request = {"do": "plan", "digest": digest}
-        path = mounting.resolve(mountpoint)
-        records.ask(path, request, _STATUS_TIMEOUT_S, name="plan", descriptors=[descriptor])
-    finally:
-        os.close(descriptor)
-
-
-def credentials(mountpoint: Path, credential: Credential, source: str = "") -> list[str]:
-    """Have the mount use another credential from now on, for `source` ('': every one); the URLs that it is used for.
-
-    Raises:
-        NotFoundError: no mount of Moorage is there.
-        BadInputError: it has no such source.
-        AccessDeniedError: the credential is for another account.
-    """
-    from mountd.contract.serving import sealed  # late: as above
-
-    descriptor = sealed("credential", json.dumps(handed_on(credential).to_json()).encode())
-    try:
-        request = {"do": "credentials", "source": source}
-        told = records.ask(mounting.resolve(mountpoint), request, _STATUS_TIMEOUT_S, descriptors=[descriptor])
-    finally:
-        os.close(descriptor)
-    return list(told["sources"])
-
-
-def warm(mountpoint: Path, paths: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
-    """Bring the files at or below `paths` (none: all) to the disk cache; yield how far it is until it is done.
-
-    Each step tells files, bytes, fetched_bytes, total_bytes; leaving the iterator ends the run.
-
-    Raises:
-        NotFoundError: no mount of Moorage is there, or a path is not in the dataset.
-        BadInputError: there is no disk cache, or it is too small.
-        MountPointError: the mount ended meanwhile.
-        MountdError: the first failure, after everything else was brought.
-    """
-    request, path = {"do": "warm", "paths": list(paths)}, mounting.resolve(mountpoint)
-    while True:
-        with contextlib.suppress(LostError):
-            for step in records.converse(path, request, _WARM_TIMEOUT_S):
-                yield step
-                if step.get("done"):
-                    if failure := step["failure"]:
-                        raise getattr(errors, failure["error"], DefectError)(failure["message"])
-                    return
-        record = records.find(path)
-        if record is None or not record.alive:
-            break
-        # The worker died. The next one begins anew, and what is on the disk is not brought again.
-    raise MountPointError(f"{mountpoint}: the mount ended before all was in the cache; mount and warm again")
-
-
-def upgrade(mountpoint: Path, executable: str = sys.executable) -> int:
-    """Have the code that the Python `executable` finds take over the mount, without a failed read; the new worker's pid.
-
-    Raises:
-        NotFoundError: no mount of Moorage is there.
-        MountdError: the new code cannot serve it; the old goes on.
-    """
-    path = mounting.resolve(mountpoint)
-    try:
-        answer = records.ask(path, {"do": "upgrade", "executable": executable}, _UPGRADE_TIMEOUT_S)
-    except NotFoundError:
-        _refuse_dead(path)
-        raise
-    return int(answer["worker_pid"])
-
-
-def stop(mountpoint: Path, *, force: bool = False, timeout_s: float = 30) -> bool:
-    """End the mount at `mountpoint`; True if it was in use and had to be detached.
-
-    Waits up to `timeout_s` for the mount to be idle. Then it is detached: readers keep what they have open and are
-    served to the end, unless `force`. A dead mount is detached.
-
-    Raises:
-        NotFoundError: no mount of Moorage is there.
-        MountPointError: the supervisor lives and does not answer (not with `force`).
-    """
-    path = mounting.resolve(mountpoint)
-    record = records.find(path)
-    try:
-        request = {"do": "stop", "timeout_s": 0 if force else timeout_s, "force": force}
-        answer = records.ask(path, request, _FORCE_TIMEOUT_S if force else timeout_s + _STATUS_TIMEOUT_S)
-    except NotFoundError:
-        if record is None and not clearing.is_ours(path):
-            raise
-        _clear(path, record, force=force)
-        return False
-    except MountPointError:
-        if not force:
-            raise
-        _clear(path, record, force=True)
-        return True
-    if record is not None and (force or not answer.get("busy")):
-        clearing.wait_for_end(record.supervisor)
-    return bool(answer.get("busy"))
-
-
-def _clear(path: Path, record: MountRecord | None, *, force: bool) -> None:
-    """Detach the mount of a supervisor that is dead, is dying, or (with `force`) is to be killed."""
-    if record is not None:
-        if force:
-            record.kill()
-        if not clearing.wait_for_end(record.supervisor):
-            raise MountPointError(
-                f"{path}: its supervisor (process {record.pid}) lives and does not answer; use --force"
-            )
-    clearing.detach(path)
 
 
 def _execute(order: Order, withheld: Collection[str] = ()) -> tuple[socket.socket, subprocess.Popen[bytes]]:

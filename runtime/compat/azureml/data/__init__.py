@@ -1,0 +1,20 @@
+"""`azureml.data`: v1's module of datasets' types."""
+
+from azureml import _absent
+from azureml._moorage import reexport
+
+_NOT_HERE = {
+    "HDFSOutputDatasetConfig": _absent.SPARK,
+}
+__getattr__, __dir__ = reexport(
+    __name__,
+    (
+        "DataType",
+        "FileDataset",
+        "LinkFileOutputDatasetConfig",
+        "LinkTabularOutputDatasetConfig",
+        "OutputFileDatasetConfig",
+        "TabularDataset",
+    ),
+    _NOT_HERE,
+)
