@@ -145,7 +145,7 @@ class TabularExports(TabularRows):
         shares = self._shared()
         count = 1
         if self.definition.paths and not self.definition.counts_rows:
-            with open_files(self.frozen()) as files:
+            with open_files(self.folder, self.frozen()) as files:
                 count = max(1, len(files))
         frame = dd.from_map(
             shares.to_pandas,

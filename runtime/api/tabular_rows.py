@@ -71,7 +71,7 @@ class TabularRows(RegisteredDataset):
             )
         if not keys:
             raise UserErrorException("there are no partition keys; give a partition_format")
-        with open_files(self.frozen()) as files:
+        with open_files(self.folder, self.frozen()) as files:
             return evaluating.partition_values(self.definition, files, keys)
 
     @property
@@ -174,7 +174,7 @@ class TabularRows(RegisteredDataset):
     def _opened(self) -> "Iterator[tuple[list[TableFile], Source | None]]":
         """Its files; of a query the answer."""
         if not isinstance(self.definition.source, Query):
-            with open_files(self.frozen()) as files:
+            with open_files(self.folder, self.frozen()) as files:
                 yield files, None
             return
         from runtime.datasets.tabular import query

@@ -1,7 +1,9 @@
 """Tabular datasets that leave: in parts, to other libraries, and as the files that a column names."""
 
 import importlib.util
+import multiprocessing
 import pickle
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,10 @@ from runtime import Dataset, DataType, Workspace
 from runtime.api.shared_rows import SharedRows
 from runtime.api.tabular_dataset import TabularDataset
 from runtime.datasets.tabular import partitioning
+from runtime.datastores import reaching
 from runtime.errors import DatasetValidationError, UserErrorException
 from runtime.workspace import init
+from tests.support.http_server import HttpServer
 
 at = datetime.fromisoformat
 
@@ -223,3 +227,34 @@ def test_files_that_could_not_be_written_leave_nothing(tmp_path: Path, monkeypat
     with pytest.raises(Exception, match=r"2\.csv"):
         made.to_parquet_files()
     assert not any((tmp_path / "scratch").iterdir())
+
+
+class TestRemote:
+    @pytest.fixture
+    def made(self) -> Iterator[TabularDataset]:
+        with HttpServer.start() as server:
+            urls = [server.put(f"/{at}.csv", f"at,n\n{at},1\n{at},2\n".encode(), etag=f'"{at}"') for at in (5, 6)]
+            types = {"at": DataType.to_long()}
+            try:
+                yield Dataset.Tabular.from_delimited_files(urls, include_path=True, set_column_types=types)
+            finally:
+                if reaching._own is not None:
+                    reaching._own.close()
+
+    def test_a_forked_process_reads_after_its_parent(self, made: TabularDataset) -> None:
+        before = made.keep_columns(["at", "n"]).to_arrow().to_pylist()
+        context = multiprocessing.get_context("fork")
+        queue = context.Queue()
+        child = context.Process(target=lambda: queue.put(made.keep_columns(["at", "n"]).to_arrow().to_pylist()))
+        child.start()
+        try:
+            assert queue.get(timeout=60) == before == [{"at": at, "n": n} for at in (5, 6) for n in (1, 2)]
+        finally:
+            child.join(20)
+            child.kill()
+        assert child.exitcode == 0
+
+    def test_path_is_the_url(self, made: TabularDataset) -> None:
+        found = made.to_pandas_dataframe()["Path"]
+        assert found.str.startswith("http://127.0.0.1").all()
+        assert found.str.endswith(".csv").all()
