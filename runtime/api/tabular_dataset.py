@@ -135,6 +135,10 @@ class TabularDataset(TabularExports):
             raise UserErrorException(
                 f"timestamp and partition_timestamp are both {timestamp!r}; give two columns, or one"
             )
+        if partition_timestamp and not timestamp:
+            raise UserErrorException(
+                f"partition_timestamp={partition_timestamp!r} needs a timestamp; name the column of the rows' times"
+            )
         made = self._with(
             dataclasses.replace(self.definition, timestamp=timestamp, partition_timestamp=partition_timestamp)
         )
