@@ -122,6 +122,20 @@ class TabularDatasetFactory:
 
         return dataframes.register_pandas_dataframe(*args, **kwargs)
 
+    @staticmethod
+    def register_dask_dataframe(*args: Any, **kwargs: Any) -> TabularDataset:
+        """As `runtime.api.dataframes.register_dask_dataframe`."""
+        from runtime.api import dataframes
+
+        return dataframes.register_dask_dataframe(*args, **kwargs)
+
+    @staticmethod
+    def register_spark_dataframe(*args: Any, **kwargs: Any) -> TabularDataset:
+        """As `runtime.api.dataframes.register_spark_dataframe`."""
+        from runtime.api import dataframes
+
+        return dataframes.register_spark_dataframe(*args, **kwargs)
+
 
 def _made(
     path: "PathArgument | Sequence[PathArgument]",

@@ -83,7 +83,19 @@ def evaluate(
     batches = _batches(read, files, {number: extra.of_file(number, outer) for number in kept}, violations)
     schema = pa.schema([whole.field(name) for name in names])
     stepped = _stepped(batches, definition.steps, names, violations)
-    return Rows(schema, stepped if by_file else islice(stepped, number, None, count), source.notes)
+    return Rows(
+        schema, stepped if by_file else islice(stepped, number, None, count), _notes(definition, source, whole.names)
+    )
+
+
+def _notes(definition: TabularDefinition, source: "Source", there: Sequence[str]) -> tuple[str, ...]:
+    """What a user should see; a type for a column that is not there is most often a misspelt name."""
+    unknown = [name for name in definition.source.types if name not in there]
+    shown = ", ".join(there[:20])
+    return (
+        *source.notes,
+        *(f"set_column_types names '{name}', and no column is called so: {shown}" for name in unknown),
+    )
 
 
 @dataclass(frozen=True)

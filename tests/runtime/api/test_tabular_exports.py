@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from runtime import Dataset, DataType, Workspace
@@ -258,3 +259,38 @@ class TestRemote:
         found = made.to_pandas_dataframe()["Path"]
         assert found.str.startswith("http://127.0.0.1").all()
         assert found.str.endswith(".csv").all()
+
+
+class TestOtherFrames:
+    def test_a_frame_of_dask_is_stored_by_partition(self, workspace: Workspace) -> None:
+        class Frame:
+            npartitions = 2
+
+            def to_parquet(self, folder: str, **_: object) -> None:
+                for number in range(self.npartitions):
+                    pd.DataFrame({"n": [number]}).to_parquet(Path(folder) / f"part.{number}.parquet", index=False)
+
+        made = Dataset.Tabular.register_dask_dataframe(Frame(), (workspace.get_default_datastore(), "d"), "frame")
+        assert (made.name, made.version, made.to_pandas_dataframe()["n"].tolist()) == ("frame", 1, [0, 1])
+
+    def test_a_frame_of_spark_is_stored(self, workspace: Workspace) -> None:
+        class Frame:
+            def toArrow(self) -> pa.Table:  # noqa: N802 # Spark's
+                return pa.table({"n": [7]})
+
+        made = Dataset.Tabular.register_spark_dataframe(Frame(), workspace.get_default_datastore(), "frame")
+        assert made.to_arrow().to_pylist() == [{"n": 7}]
+
+    def test_another_thing_is_told(self, workspace: Workspace) -> None:
+        store = workspace.get_default_datastore()
+        with pytest.raises(UserErrorException, match="DataFrame is no DataFrame of dask"):
+            Dataset.Tabular.register_dask_dataframe(pd.DataFrame(), store, "frame")
+        with pytest.raises(UserErrorException, match="DataFrame is no DataFrame of Spark"):
+            Dataset.Tabular.register_spark_dataframe(pd.DataFrame(), store, "frame")
+
+
+@pytest.mark.warns
+def test_a_type_for_a_column_that_is_not_there_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "a.csv").write_text("a,b\nx,1\n")
+    Dataset.Tabular.from_delimited_files(str(tmp_path / "a.csv"), set_column_types={"absent": DataType.to_long()})
+    assert caplog.messages == ["set_column_types names 'absent', and no column is called so: a, b"]
