@@ -44,6 +44,7 @@ _HEAD_BYTES: Final = 64 << 10
 _HEAD_MOST_BYTES: Final = 16 << 20
 _RECORD_MOST_BYTES: Final = 256 << 20
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
+_WIDE: Final = re.compile(rb"(?:[^\0]\0){4}|(?:\0[^\0]){4}")  # four characters of ASCII without a mark
 _GZIP: Final = b"\x1f\x8b"
 _WIDE_MARKS: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -267,7 +268,7 @@ class _Records:
     def _checked(self, data: bytes) -> bytes:
         if data.startswith(_GZIP):
             raise DatasetValidationError(f"{self._file.path}: compressed by gzip; unpack it, a dataset's text is plain")
-        if self._is_utf8 and (data.startswith(_WIDE_MARKS) or data[:4].count(b"\0") == 2):
+        if self._is_utf8 and (data.startswith(_WIDE_MARKS) or _WIDE.match(data)):
             raise DatasetValidationError(f"{self._file.path}: begins as UTF-16 does; say encoding='utf16'")
         return data.removeprefix(codecs.BOM_UTF8) if self._is_utf8 else data
 
