@@ -1,9 +1,10 @@
-"""A frame of pandas as a tabular dataset: a parquet file in a datastore, registered as a new version."""
+"""Frames of pandas, dask and Spark as tabular datasets: parquet in a datastore, registered as a new version."""
 
 import logging
+import os
 import tempfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -44,6 +45,63 @@ def register_pandas_dataframe(
         _write(dataframe, file, row_group_size)
         datastore.upload_files([file], scratch, folder, not make_target_path_unique, show_progress)
     made = TabularDatasetFactory.from_parquet_files((datastore, f"{folder}/{_FILE}"))
+    return made.register(datastore.workspace, name, description, tags, create_new_version=True)
+
+
+def register_dask_dataframe(
+    dataframe: Any,
+    target: object,
+    name: str,
+    description: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    show_progress: bool = True,  # noqa: FBT001, FBT002 # v1's signature
+) -> "TabularDataset":
+    """Store a frame of dask, a file a partition, and register it; as `register_pandas_dataframe` otherwise."""
+    if not hasattr(dataframe, "to_parquet") or not hasattr(dataframe, "npartitions"):
+        raise UserErrorException(f"{type(dataframe).__name__} is no DataFrame of dask")
+
+    def write(folder: Path) -> None:
+        dataframe.to_parquet(os.fspath(folder), write_index=False, write_metadata_file=False)
+
+    return _stored(write, target, name, description, tags, show_progress=show_progress)
+
+
+def register_spark_dataframe(
+    dataframe: Any,
+    target: object,
+    name: str,
+    description: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    show_progress: bool = True,  # noqa: FBT001, FBT002 # v1's signature
+) -> "TabularDataset":
+    """Store a frame of Spark (4.0 or newer), which passes through this process, and register it; as the others."""
+    if not hasattr(dataframe, "toArrow"):
+        raise UserErrorException(f"{type(dataframe).__name__} is no DataFrame of Spark 4.0 or newer")
+
+    def write(folder: Path) -> None:
+        import pyarrow.parquet as pq
+
+        pq.write_table(dataframe.toArrow(), folder / _FILE)
+
+    return _stored(write, target, name, description, tags, show_progress=show_progress)
+
+
+def _stored(
+    write: Callable[[Path], None],
+    target: object,
+    name: str,
+    description: str | None,
+    tags: Mapping[str, str] | None,
+    *,
+    show_progress: bool,
+) -> "TabularDataset":
+    """Upload what `write` makes in a folder, and register it."""
+    datastore, path = target_of(target)
+    below = "/".join([path.strip("/") or "managed-dataset", uuid.uuid4().hex])
+    with tempfile.TemporaryDirectory(prefix="moorage-") as scratch:
+        write(Path(scratch))
+        datastore.upload(scratch, below, show_progress=show_progress)
+    made = TabularDatasetFactory.from_parquet_files((datastore, f"{below}/**/*.parquet"))
     return made.register(datastore.workspace, name, description, tags, create_new_version=True)
 
 

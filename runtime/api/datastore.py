@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Self, cast
 from mountd.errors import DestinationExistsError
 from runtime import datastores
 from runtime.api.data_path import DataReference
+from runtime.api.sql_datastores import SqlRegistrations, find
 from runtime.datastores import DatastoreRecord
 from runtime.datastores.addresses import azure_url
 from runtime.errors import UserErrorException
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from runtime.api.workspace import Workspace
 
 
-class Datastore:
+class Datastore(SqlRegistrations):
     """A named place of a workspace; name None is the default one.
 
     Raises:
@@ -45,6 +46,8 @@ class Datastore:
 
         records = datastores.load_all(workspace.folder)
         wanted = name or datastores.default_name(workspace.folder)
+        if wanted.lower() not in records and (database := find(workspace, wanted)) is not None:
+            return cast("Self", database)  # of a class of its own, as it has no files
         record = records.get(wanted.lower()) or datastores.get(workspace.folder, wanted)
         source = parse_source(record.url)
         kind = CLASSES.get(source.kind, cls)
@@ -193,6 +196,10 @@ class Datastore:
         from runtime.datastores import checking
 
         datastores.check_name(workspace.folder, record.name, overwrite=overwrite)
+        if find(workspace, record.name) is not None:
+            raise UserErrorException(
+                f"datastore '{record.name}' is a database; unregister it first, or take another name"
+            )
         asked = dataclasses.replace(record, url=datastores.base_url(record.url))
         asked = datastores.with_environment(asked)
         if create:

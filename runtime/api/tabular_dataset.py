@@ -6,17 +6,16 @@ rows are asked for, and then no more than they take.
 
 import dataclasses
 import datetime as dt
-import logging
-import secrets
+import functools
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from runtime.api.registered import folder_of
-from runtime.api.tabular_rows import TabularRows
+from runtime.api.tabular_exports import TabularExports
 from runtime.catalog import DatasetRecord
 from runtime.datasets import expressions, file
 from runtime.datasets.expressions import Expression
-from runtime.datasets.tabular import steps
+from runtime.datasets.tabular import queries, steps
 from runtime.datasets.tabular.definition import TabularDefinition
 from runtime.datasets.tabular.steps import Period, RowStep
 from runtime.errors import DatasetTimestampMissingError, DatasetValidationError, UserErrorException
@@ -26,13 +25,8 @@ if TYPE_CHECKING:
     from runtime.api.consumption import DatasetConsumptionConfig
     from runtime.api.workspace import Workspace
 
-_LOG = logging.getLogger(__name__)
-_SEEDS: Final = 1 << 32
-_ON = ("null", "fail")
-_TOLD: set[str] = set()  # notes are said once a process
 
-
-class TabularDataset(TabularRows):
+class TabularDataset(TabularExports):
     """Rows with named columns."""
 
     @property
@@ -54,14 +48,15 @@ class TabularDataset(TabularRows):
             UserErrorException: `name` exists and `create_new_version` is False, or a version of it is exactly this.
             MountdError: nothing is there, or a store refuses or cannot be reached.
         """
-        record = file.register(
+        has_files = bool(self.definition.paths)
+        register = functools.partial(file.register, frozen=self.frozen()) if has_files else queries.register
+        record = register(
             folder_of(workspace),
             name,
             self.definition,
             description=description,
             tags=tags,
             create_new_version=create_new_version,
-            frozen=self.frozen(),
         )
         return TabularDataset(self.definition, folder_of(workspace), record)
 
@@ -75,11 +70,11 @@ class TabularDataset(TabularRows):
 
     def take_sample(self, probability: float, seed: int | None = None) -> "TabularDataset":
         """Each row with this probability; the same `seed` gives the same rows, None draws one."""
-        return self._then(steps.Sample(0, steps.checked_share(probability, "take_sample"), _seed(seed)))
+        return self._then(steps.Sample(0, steps.checked_share(probability, "take_sample"), steps.settled_seed(seed)))
 
     def random_split(self, percentage: float, seed: int | None = None) -> "tuple[TabularDataset, TabularDataset]":
         """About `percentage` (0 to 1) of the rows, and all the others; `seed` as in `take_sample`."""
-        share, drawn = steps.checked_share(percentage, "random_split"), _seed(seed)
+        share, drawn = steps.checked_share(percentage, "random_split"), steps.settled_seed(seed)
         return self._then(steps.Sample(0, share, drawn)), self._then(steps.Sample(share, 1, drawn))
 
     def keep_columns(self, columns: str | Sequence[str], validate: bool = False) -> "TabularDataset":  # noqa: FBT001, FBT002 # v1's signature
@@ -140,6 +135,10 @@ class TabularDataset(TabularRows):
             raise UserErrorException(
                 f"timestamp and partition_timestamp are both {timestamp!r}; give two columns, or one"
             )
+        if partition_timestamp and not timestamp:
+            raise UserErrorException(
+                f"partition_timestamp={partition_timestamp!r} needs a timestamp; name the column of the rows' times"
+            )
         made = self._with(
             dataclasses.replace(self.definition, timestamp=timestamp, partition_timestamp=partition_timestamp)
         )
@@ -199,6 +198,8 @@ class TabularDataset(TabularRows):
         validate: bool = True,  # noqa: FBT001, FBT002 # as above
     ) -> "TabularDataset":
         """The rows of the last `time_delta` before now, by this machine's clock; errors as `time_before`."""
+        if not isinstance(time_delta, dt.timedelta):
+            raise UserErrorException(f"time_recent takes a timedelta, and not {time_delta!r}")
         now = dt.datetime.now()  # noqa: DTZ005 # as v1: rows without a zone are taken for local time
         return self._period(now - time_delta, now, include_boundary, validate)
 
@@ -234,7 +235,8 @@ class TabularDataset(TabularRows):
     def saved_in(self, folder: WorkspaceFolder) -> DatasetRecord:
         """The catalog's record of this dataset in the workspace `folder`; saved there without a name if it has none."""
         if self._record is None or (self._folder is not None and self._folder != folder):
-            record = file.save(folder, self.definition, frozen=self.frozen())
+            saved = functools.partial(file.save, frozen=self.frozen()) if self.definition.paths else queries.save
+            record = saved(folder, self.definition)
             self._folder, self._record, self._frozen = folder, record, None
         return self._record
 
@@ -255,11 +257,6 @@ class TabularDataset(TabularRows):
     def __repr__(self) -> str:
         paths = ", ".join(str(path) for path in self.definition.paths)
         return f"TabularDataset(id={self.id!r}, name={self.name!r}, version={self.version!r}, paths=[{paths}])"
-
-
-def _seed(seed: int | None) -> int:
-    """A seed that is drawn is kept, so that the dataset stays what it is."""
-    return secrets.randbelow(_SEEDS) if seed is None else int(seed)
 
 
 def _naive(moment: dt.datetime) -> dt.datetime:

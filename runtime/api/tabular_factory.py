@@ -1,5 +1,6 @@
 """`Dataset.Tabular`: the factories of tabular datasets, with v1's names and defaults."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -7,10 +8,11 @@ from runtime.api.data_type import PromoteHeadersBehavior, checked_types
 from runtime.api.tabular_dataset import TabularDataset
 from runtime.datasets.partition import parse_partition_format
 from runtime.datasets.paths import PathArgument, parse_all
-from runtime.datasets.tabular.definition import JsonLines, Parquet, Source, TabularDefinition
+from runtime.datasets.tabular.definition import JsonLines, Parquet, Query, Source, TabularDefinition
 from runtime.datasets.tabular.delimited import Delimited, Header
 from runtime.errors import UserErrorException
 
+_OF_PATH: Final = ("datastore", "path_on_datastore")
 _HEADERS: Final = {
     "NO_HEADERS": Header.NO_HEADERS,
     "ONLY_FIRST_FILE_HAS_HEADERS": Header.ONLY_FIRST,
@@ -82,11 +84,57 @@ class TabularDatasetFactory:
         return _made(path, source, validate=validate, include_path=include_path, partition_format=partition_format)
 
     @staticmethod
+    def from_sql_query(
+        query: Any,
+        validate: bool = True,  # noqa: FBT001, FBT002
+        set_column_types: Mapping[str, Any] | None = None,
+        query_timeout: int = 30,
+    ) -> TabularDataset:
+        """The rows of a query, (SQL datastore, 'SELECT ...') or a DataPath of these, asked each time they are read.
+
+        `query_timeout` is in seconds, for a statement. `validate` asks for the first rows now.
+
+        Raises:
+            UserErrorException: an argument is none of those that there are.
+            DatasetValidationError: the database refuses the query, or cannot be reached.
+        """
+        from runtime.api.sql_datastores import SqlDatastore
+
+        pair = query if isinstance(query, tuple) else tuple(getattr(query, each, None) for each in _OF_PATH)
+        if (
+            len(pair) != 2
+            or not isinstance(pair[0], SqlDatastore)
+            or not isinstance(pair[1], str)
+            or not pair[1].strip()
+        ):
+            raise UserErrorException("from_sql_query takes (datastore, 'SELECT ...'), with a SQL datastore")
+        checked: object = query_timeout
+        if isinstance(checked, bool) or not isinstance(checked, int) or checked < 1:
+            raise UserErrorException(f"query_timeout={query_timeout!r}: a number of whole seconds, 1 or more")
+        source = Query(pair[0].name, pair[1], query_timeout, checked_types(set_column_types))
+        dataset = TabularDataset(TabularDefinition((), source), pair[0].workspace.folder)
+        return _validated(dataset) if validate else dataset
+
+    @staticmethod
     def register_pandas_dataframe(*args: Any, **kwargs: Any) -> TabularDataset:
         """As `runtime.api.dataframes.register_pandas_dataframe`."""
         from runtime.api import dataframes
 
         return dataframes.register_pandas_dataframe(*args, **kwargs)
+
+    @staticmethod
+    def register_dask_dataframe(*args: Any, **kwargs: Any) -> TabularDataset:
+        """As `runtime.api.dataframes.register_dask_dataframe`."""
+        from runtime.api import dataframes
+
+        return dataframes.register_dask_dataframe(*args, **kwargs)
+
+    @staticmethod
+    def register_spark_dataframe(*args: Any, **kwargs: Any) -> TabularDataset:
+        """As `runtime.api.dataframes.register_spark_dataframe`."""
+        from runtime.api import dataframes
+
+        return dataframes.register_spark_dataframe(*args, **kwargs)
 
 
 def _made(
@@ -97,15 +145,21 @@ def _made(
     include_path: bool,
     partition_format: str | None,
 ) -> TabularDataset:
-    from runtime.api.registered import folder_in, validating
+    from runtime.api.registered import folder_in
 
     if partition_format is not None:
         parse_partition_format(partition_format)
     definition = TabularDefinition(parse_all(path), source, partition_format, include_path)
     dataset = TabularDataset(definition, folder_in(path))
-    if validate:
-        with validating():
-            next(iter(dataset.take(1).to_batches()), None)
+    return _validated(dataset) if validate else dataset
+
+
+def _validated(dataset: TabularDataset) -> TabularDataset:
+    """What was given, once the first row has been read."""
+    from runtime.api.registered import validating
+
+    with validating(), contextlib.closing(dataset.take(1).to_batches()) as batches:
+        next(batches, None)
     return dataset
 
 

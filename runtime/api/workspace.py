@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from runtime import datastores
 from runtime import workspace as workspaces
+from runtime.datastores import databases
 from runtime.errors import UnknownNameError, UserErrorException
 from runtime.workspace import Identity, WorkspaceFolder
 
@@ -170,7 +171,9 @@ class Workspace:
         """Every datastore by name."""
         from runtime.api.datastore import Datastore
 
-        return {record.name: Datastore(self, record.name) for record in datastores.load_all(self.folder).values()}
+        known = [each.name for each in datastores.load_all(self.folder).values()]
+        known += [each.name for each in databases.load_all(self.folder).values()]
+        return {name: Datastore(self, name) for name in known}
 
     @property
     def datasets(self) -> Mapping[str, Any]:

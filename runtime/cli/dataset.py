@@ -6,13 +6,14 @@ version it is, so a script may run twice.
 """
 
 import dataclasses
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from runtime.cli import Invocation, naming, pass_invocation
+from runtime.cli import Invocation, naming, pass_invocation, tables
 from runtime.cli.naming import dataset_row, tag_pairs
 from runtime.cli.printing import json_option, print_one
 from runtime.cli.progress import counted, transferred
@@ -20,7 +21,9 @@ from runtime.errors import AlreadyRegisteredError, UnknownNameError
 
 if TYPE_CHECKING:
     from runtime.catalog import DatasetRecord
+    from runtime.datasets.file import FileDefinition
     from runtime.datasets.paths import DatasetPath
+    from runtime.datasets.tabular.definition import TabularDefinition
     from runtime.workspace import WorkspaceFolder
 
 
@@ -29,7 +32,7 @@ def dataset() -> None:
     """Frozen, named, versioned lists of files."""
 
 
-for _command in naming.COMMANDS:
+for _command in (*naming.COMMANDS, tables.export_dataset):
     dataset.add_command(_command)
 
 
@@ -39,35 +42,39 @@ for _command in naming.COMMANDS:
 @click.option("--new-version", is_flag=True, help="If NAME exists, make its next version.")
 @click.option("--description", help="What it is.")
 @click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="May be given several times.")
+@tables.table_options
 @json_option
 @pass_invocation
 def register_dataset(
     invocation: Invocation,
+    /,
     name: str,
     paths: Sequence[str],
     new_version: bool,  # noqa: FBT001 # click's
     description: str | None,
     tags: Sequence[str],
     as_json: bool,  # noqa: FBT001 # click's
+    **table: Any,
 ) -> None:
-    """Freeze the files at the paths, and call them NAME. `*` matches within a name, `**` across folders."""
+    """Freeze the files at the paths, and call them NAME. `*` matches within a name, `**` across folders.
+
+    With --delimited, --parquet or --json-lines they are a table, and with --sql a query's rows are.
+    """
     from runtime.catalog import open_catalog
     from runtime.datasets import file
 
     workspace = invocation.workspace()
-    definition = file.FileDefinition(tuple(dict.fromkeys(_path(workspace, path) for path in paths)))
+    definition = _definition(workspace, paths, table)
     state = "registered"
+    texts: dict[str, Any] = {"description": description, "tags": tag_pairs(tags)}
     try:
         with counted("freezing") as progress:
-            record = file.register(
-                workspace,
-                name,
-                definition,
-                description=description,
-                tags=tag_pairs(tags),
-                create_new_version=new_version,
-                progress=progress,
-            )
+            if not definition.paths:
+                record = _register_query(workspace, name, definition, texts, new_version=new_version)
+            else:
+                record = file.register(
+                    workspace, name, definition, **texts, create_new_version=new_version, progress=progress
+                )
     except AlreadyRegisteredError as same:
         state = "already registered"
         with open_catalog(workspace) as catalog:
@@ -133,6 +140,29 @@ def mount_dataset(invocation: Invocation, reference: str, folder: Path) -> None:
     click.echo(f"{reference} is mounted on {folder}; end it with: mountd unmount {folder}")
 
 
+def _definition(
+    workspace: "WorkspaceFolder", paths: Sequence[str], table: Mapping[str, Any]
+) -> "FileDefinition | TabularDefinition":
+    from runtime.datasets.file import FileDefinition
+    from runtime.datastores import databases
+
+    if table["query"]:
+        found = tables.definition_of((), table, databases.get(workspace, paths[0]).name)
+    else:
+        found = tables.definition_of([_path(workspace, path) for path in paths], table)
+    if found is None:
+        return FileDefinition(tuple(dict.fromkeys(_path(workspace, path) for path in paths)))
+    return found
+
+
+def _register_query(
+    workspace: "WorkspaceFolder", name: str, definition: Any, texts: Mapping[str, Any], *, new_version: bool
+) -> "DatasetRecord":
+    from runtime.datasets.tabular import queries
+
+    return queries.register(workspace, name, definition, **texts, create_new_version=new_version)
+
+
 def _path(workspace: "WorkspaceFolder", text: str) -> "DatasetPath":
     """DATASTORE/PATH, a URL, or a local path."""
     from runtime import datastores
@@ -157,4 +187,6 @@ def _existing(path: "DatasetPath", text: str) -> "DatasetPath":
 def _amount(record: "DatasetRecord") -> str:
     from mountd.units import format_size
 
+    if not record.files:
+        return f"a query of {json.loads(record.definition)['source']['datastore']}"
     return f"{record.files} files, {format_size(record.size_bytes)}"

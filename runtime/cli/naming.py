@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from runtime.cli import Invocation, pass_invocation
+from runtime.cli import Invocation, pass_invocation, tables
 from runtime.cli.printing import json_option, print_one, print_rows, printable
 from runtime.errors import UserErrorException
 
@@ -46,15 +46,23 @@ def list_datasets(
     with open_catalog(invocation.workspace()) as catalog:
         found = catalog.list(name_glob, wanted, run_id, all_versions=all_versions)
     rows = [dataset_row(record) for record in found]
-    columns = ("name", "version", "files", "bytes", "created", "description")
+    columns = ("name", "version", "kind", "files", "bytes", "created", "description")
     print_rows(rows if as_json else [{key: row[key] for key in columns} for row in rows], as_json=as_json)
 
 
 @click.command("show")
 @click.argument("reference", metavar="NAME[@VERSION]|ID")
+@click.option("--head", type=click.IntRange(min=1), metavar="N", help="The first N rows of a table, too.")
+@click.option("--profile", is_flag=True, help="What a table's columns hold, too; reads all of it.")
 @json_option
 @pass_invocation
-def show_dataset(invocation: Invocation, reference: str, as_json: bool) -> None:  # noqa: FBT001 # click's
+def show_dataset(
+    invocation: Invocation,
+    reference: str,
+    head: int | None,
+    profile: bool,  # noqa: FBT001 # click's
+    as_json: bool,  # noqa: FBT001 # click's
+) -> None:
     """Show one version: what it was defined as and frozen to, which run made it, and which runs read it."""
     from runtime.catalog import open_catalog
     from runtime.datasets.file import find_record
@@ -64,12 +72,19 @@ def show_dataset(invocation: Invocation, reference: str, as_json: bool) -> None:
     with open_catalog(workspace) as catalog:
         lineage = catalog.lineage(record)
     row, defined = dataset_row(record), _definition_row(record)
+    table = tables.opened(workspace, record) if head or profile else None
     if as_json:
-        print_one(row | defined | {"lineage": _lineage_row(workspace, lineage)}, as_json=True)
+        told: dict[str, Any] = {"head": tables.head_rows(table, head)} if table and head else {}
+        told |= {"profile": table.get_profile().to_dict()} if table and profile else {}
+        print_one(row | defined | {"lineage": _lineage_row(workspace, lineage)} | told, as_json=True)
         return
     print_one(row | {key: ", ".join(values) for key, values in defined.items() if values}, as_json=False)
     for key, value in _lineage_lines(workspace, lineage):
         click.echo(f"{key:12} {printable(value)}")
+    if table and head:
+        tables.print_table(tables.head_rows(table, head))
+    if table and profile:
+        tables.print_table(tables.profile_rows(table))
 
 
 @click.command("rename")
@@ -149,6 +164,7 @@ def dataset_row(record: "DatasetRecord") -> dict[str, Any]:
         "name": record.name,
         "version": record.version,
         "id": record.id,
+        "kind": _kind(record),
         "files": record.files,
         "bytes": record.size_bytes,
         "digest": record.digest,
@@ -157,6 +173,12 @@ def dataset_row(record: "DatasetRecord") -> dict[str, Any]:
         "tags": dict(record.tags),
         "definition": json.loads(record.definition),
     }
+
+
+def _kind(record: "DatasetRecord") -> str:
+    """What it is made of: files, or a table of some format."""
+    definition = json.loads(record.definition)
+    return str(definition["source"]["format"]) if definition.get("type") == "tabular" else "file"
 
 
 def _definition_row(record: "DatasetRecord") -> dict[str, list[str]]:

@@ -28,7 +28,7 @@ from runtime.catalog.rows import checked_description, checked_tags
 from runtime.datasets import picking, steps
 from runtime.datasets.granting import credential_for, granted, settled
 from runtime.datasets.partition import PartitionFormat, parse_partition_format
-from runtime.datasets.paths import DatasetPath, Place, arrange
+from runtime.datasets.paths import DatasetPath, Place, arrange, from_documents
 from runtime.datasets.steps import Step
 from runtime.datastores import reaching
 from runtime.errors import DatasetValidationError
@@ -102,7 +102,7 @@ def files_of(text: str) -> FileDefinition:
     with contextlib.suppress(ValueError, TypeError, KeyError):
         document = json.loads(text)
         if (document["version"], document["type"]) in {(_FORMAT, "tabular"), (_FORMAT, "labelled")}:
-            return FileDefinition(tuple(DatasetPath(**path) for path in document["paths"]))
+            return FileDefinition(from_documents(document["paths"]))
     return FileDefinition.from_json(text)
 
 

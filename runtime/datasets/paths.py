@@ -10,7 +10,7 @@ file its name, two folders beside each other show as two folders. Nothing here c
 
 import itertools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -152,6 +152,18 @@ def parse_text(text: str) -> DatasetPath:
     if source.kind == "https" and ("*" in text or not source.file):
         raise UserErrorException(f"{text}: a web server has no listing, so no folder and no '*'; name each file")
     return DatasetPath(url=text, mapped=instead)
+
+
+def from_documents(documents: Iterable[Mapping[str, str]]) -> tuple[DatasetPath, ...]:
+    """The paths as a definition keeps them.
+
+    Raises:
+        UserErrorException: there are none, because it is a query's.
+    """
+    found = tuple(DatasetPath(**each) for each in documents)
+    if not found:
+        raise UserErrorException("this dataset is a SQL query and has no files; its rows can be read, and nothing else")
+    return found
 
 
 def below_datastore(name: str, path: str) -> DatasetPath:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from runtime.datasets.labelled import LabelledDefinition, Row
 from runtime.datasets.tabular import files
-from runtime.datastores import reaching
 from runtime.errors import DatasetValidationError
 from runtime.labels import json_lines
 from runtime.labels.reading import Seen
@@ -80,12 +79,7 @@ def _checked(name: str, row: Row, task: Task, seen: Seen) -> LabelledRow:
 @contextlib.contextmanager
 def _opened(folder: WorkspaceFolder, frozen: "FrozenDataset") -> Iterator[tuple[str, io.BufferedIOBase]]:
     """The path of the one file, and its bytes."""
-    if reaching.helper_of(folder) is not None:
-        with reaching.open_files(folder, frozen) as opened:
-            path = next(path for path, _ in opened.manifest.files())
-            yield path, io.BufferedReader(opened.open(path), _BUFFER_BYTES)
-        return
-    with files.open_files(frozen) as found:
+    with files.open_files(folder, frozen) as found:
         if found:
             yield found[0].path, io.BufferedReader(found[0].open(), _BUFFER_BYTES)
         else:  # a file without bytes has no rows

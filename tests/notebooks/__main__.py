@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from runtime.datasets.file import find_record
 from runtime.job import runs
 from runtime.workspace import WorkspaceFolder, init
 from tests.notebooks import standins
@@ -56,6 +57,16 @@ def _all_completed(workspace: WorkspaceFolder, folder: Path) -> str | None:
     return None if found and set(found) == {"Completed"} else f"the runs are {found}"
 
 
+def _weather_is_registered(workspace: WorkspaceFolder, folder: Path) -> str | None:
+    del folder
+    record = find_record(workspace, "weather-data-florida")
+    return (
+        None
+        if (record.version, record.files) == (1, 10)
+        else f"it registered version {record.version}, {record.files} files"
+    )
+
+
 _DATA = "how-to-use-azureml/work-with-data/datasets-tutorial"
 _PIPELINES = "how-to-use-azureml/machine-learning-pipelines/intro-to-pipelines"
 _DISTRIBUTED = "how-to-use-azureml/ml-frameworks/pytorch/distributed-pytorch-with-distributeddataparallel"
@@ -66,6 +77,12 @@ NOTEBOOKS = (
         standins.nothing,
         _all_completed,
         ("sklearn", "pandas", "packaging"),
+    ),
+    Notebook(
+        f"{_DATA}/timeseries-datasets/tabular-timeseries-dataset-filtering.ipynb",
+        standins.nothing,
+        _weather_is_registered,
+        ("pandas", "pyarrow"),
     ),
     Notebook(f"{_PIPELINES}/aml-pipelines-with-data-dependency-steps.ipynb", standins.titanic, _three_steps),
     Notebook(

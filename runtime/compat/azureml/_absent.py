@@ -23,7 +23,7 @@ OPEN_DATASETS = (
 )
 EXPLAINING = "explanations come from interpret-community or shap, which need no workspace"
 SPARK = "there is no Spark pool behind a workspace folder; start pyspark in a ScriptRunConfig"
-SQL = "datastores of databases are not supported; write the query's result to a file, and make a dataset of it"
+SQL = "references to databases are not supported; use Dataset.Tabular.from_sql_query((datastore, query))"
 
 _BRANCHES = {
     "azureml._restclient": SERVICE,

@@ -4,6 +4,7 @@ Equal definitions give equal text, and any process that has the text and the fro
 `Query` has no files: its rows are asked for whenever they are read, and nothing of them is frozen.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -14,7 +15,7 @@ from runtime.datasets.paths import DatasetPath
 from runtime.datasets.tabular import steps
 from runtime.datasets.tabular.delimited import Delimited, Header
 from runtime.datasets.tabular.kinds import ColumnType
-from runtime.datasets.tabular.steps import RowStep
+from runtime.datasets.tabular.steps import RowStep, Sample, Skip, Take
 from runtime.errors import DatasetValidationError
 
 _FORMAT: Final = 1
@@ -36,8 +37,18 @@ class JsonLines:
     types: Mapping[str, ColumnType] = field(default_factory=dict)
 
 
-Source = Delimited | Parquet | JsonLines
-_SOURCES: Final = {"delimited": Delimited, "parquet": Parquet, "json_lines": JsonLines}
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A SQL query, `text`, of a SQL datastore; `timeout_s` is how long a statement may take."""
+
+    datastore: str
+    text: str
+    timeout_s: int = 30
+    types: Mapping[str, ColumnType] = field(default_factory=dict)
+
+
+Source = Delimited | Parquet | JsonLines | Query
+_SOURCES: Final = {"delimited": Delimited, "parquet": Parquet, "json_lines": JsonLines, "query": Query}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +67,16 @@ class TabularDefinition:
     def partition(self) -> PartitionFormat | None:
         """The partition format, parsed."""
         return parse_partition_format(self.partition_format) if self.partition_format is not None else None
+
+    @property
+    def digest(self) -> str:
+        """What stands in the place of a manifest's digest where there are no files: the definition's own."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    @property
+    def counts_rows(self) -> bool:
+        """Whether a step asks how many rows come before a row, so that no file can be read without those before it."""
+        return any(isinstance(step, Take | Skip | Sample) for step in self.steps)
 
     def to_json(self) -> str:
         """The document."""

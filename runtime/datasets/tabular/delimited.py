@@ -15,6 +15,7 @@ An empty file has no rows, and one with nothing but a header none either.
 import codecs
 import enum
 import os
+import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -42,6 +43,8 @@ ENCODINGS: Final = {
 _HEAD_BYTES: Final = 64 << 10
 _HEAD_MOST_BYTES: Final = 16 << 20
 _RECORD_MOST_BYTES: Final = 256 << 20
+_LINE_END: Final = re.compile(rb"\r\n|\n|\r")
+_WIDE: Final = re.compile(rb"(?:[^\0]\0){4}|(?:\0[^\0]){4}")  # four characters of ASCII without a mark
 _GZIP: Final = b"\x1f\x8b"
 _WIDE_MARKS: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -68,7 +71,8 @@ class Delimited:
     types: Mapping[str, ColumnType] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if len(self.separator) != 1 or self.separator in '"\r\n':
+        checked: object = self.separator
+        if not isinstance(checked, str) or len(self.separator) != 1 or self.separator in '"\r\n':
             raise ValueError(f"separator {self.separator!r}: one character separates columns")
         if self.encoding not in ENCODINGS:
             raise UserErrorException(f"encoding {self.encoding!r}: use one of {', '.join(ENCODINGS)}")
@@ -240,7 +244,8 @@ class _Records:
         self._file, self._options, self._drops = file, options, has_header
         self._decoder = codecs.getincrementaldecoder(ENCODINGS[options.encoding])()
         self._is_utf8 = ENCODINGS[options.encoding] == "utf-8"
-        self._rest = b""
+        self._rest: list[bytes] = []  # of a record that has begun: nothing in it ends one
+        self._rest_bytes, self._is_open = 0, False
         self._begun = False
 
     def feed(self, data: bytes, *, is_last: bool) -> bytes:
@@ -248,15 +253,13 @@ class _Records:
         if not self._begun:
             self._begun = True
             data = self._checked(data)
-        text = self._rest + (data if self._is_utf8 else self._decoded(data, is_last=is_last))
-        end = len(text) if is_last else self._end(text)
-        if len(text) - end > _RECORD_MOST_BYTES:
+        text = data if self._is_utf8 else self._decoded(data, is_last=is_last)
+        block = self._whole(text, len(text) if is_last else self._end(text))
+        if self._rest_bytes > _RECORD_MOST_BYTES:
             raise DatasetValidationError(
                 f"{self._file.path}: a record of more than {_RECORD_MOST_BYTES >> 20} MiB; a quote may not be "
                 "closed, or the file is no text"
             )
-        self._rest = text[end:]
-        block = text[:end]
         if self._drops and (begin := self._first_end(block)):
             self._drops = False
             block = block[begin:]
@@ -265,35 +268,52 @@ class _Records:
     def _checked(self, data: bytes) -> bytes:
         if data.startswith(_GZIP):
             raise DatasetValidationError(f"{self._file.path}: compressed by gzip; unpack it, a dataset's text is plain")
-        if self._is_utf8 and data.startswith(_WIDE_MARKS):
+        if self._is_utf8 and (data.startswith(_WIDE_MARKS) or _WIDE.match(data)):
             raise DatasetValidationError(f"{self._file.path}: begins as UTF-16 does; say encoding='utf16'")
         return data.removeprefix(codecs.BOM_UTF8) if self._is_utf8 else data
 
     def _decoded(self, data: bytes, *, is_last: bool) -> bytes:
         try:
             return self._decoder.decode(data, is_last).encode()
-        except (UnicodeDecodeError, UnicodeEncodeError) as error:
+        except UnicodeError as error:
+            reason = getattr(error, "reason", error)
             raise DatasetValidationError(
-                f"{self._file.path}: no text in {self._options.encoding} ({error.reason}); name the encoding it has"
+                f"{self._file.path}: no text in {self._options.encoding} ({reason}); name the encoding it has"
             ) from None
 
+    def _whole(self, text: bytes, end: int) -> bytes:
+        """All up to `end` of `text`, with what had waited for it; what is beyond waits. Each byte is looked at once."""
+        if not end:
+            self._rest.append(text)
+            self._rest_bytes += len(text)
+            self._is_open ^= bool(text.count(b'"') % 2)
+            return b""
+        block = b"".join((*self._rest, text[:end]))
+        rest = text[end:]
+        self._rest, self._rest_bytes, self._is_open = [rest], len(rest), bool(rest.count(b'"') % 2)
+        return block
+
     def _end(self, text: bytes) -> int:
-        """Where the last whole record of `text` ends."""
-        end = text.rfind(b"\n") + 1
+        """Where the last record that ends in `text` does; a CR at its very end may be the half of a line's end."""
         if not self._options.multi_line:
-            return end
-        quotes = text.count(b'"', 0, end)
-        while end and quotes % 2:
-            after, end = end, text.rfind(b"\n", 0, end - 1) + 1
-            quotes -= text.count(b'"', end, after)  # each line is looked at once
-        return end
+            return (text.rfind(b"\n") + 1) or (text.rfind(b"\r", 0, max(0, len(text) - 1)) + 1)
+        import numpy as np
+
+        characters = np.frombuffer(text, np.uint8)
+        is_end = characters == ord("\n")
+        is_end[:-1] |= (characters[:-1] == ord("\r")) & ~is_end[1:]
+        ends = np.flatnonzero(is_end)
+        quotes = np.flatnonzero(characters == ord('"'))
+        outside = ends[(np.searchsorted(quotes, ends) + self._is_open) % 2 == 0]
+        return int(outside[-1]) + 1 if len(outside) else 0
 
     def _first_end(self, text: bytes) -> int:
         """Where the first record of `text` ends; empty lines before it belong to it."""
-        end = quotes = 0
-        while end < len(text):
-            begin, end = end, (text.find(b"\n", end) + 1) or len(text)
-            quotes += text.count(b'"', begin, end)
-            if text[begin:end].strip(b"\r\n") and not (self._options.multi_line and quotes % 2):
-                break
-        return end
+        begin, has_begun, is_open = 0, False, False
+        for found in _LINE_END.finditer(text):
+            is_open ^= bool(text.count(b'"', begin, found.start()) % 2)
+            has_begun |= found.start() > begin
+            if has_begun and not (is_open and self._options.multi_line):
+                return found.end()
+            begin = found.end()
+        return len(text)

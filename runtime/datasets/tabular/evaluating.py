@@ -11,12 +11,14 @@ What a file's values violate is told when the read ends, complete or not.
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from runtime.datasets import expressions
+from runtime.datasets.expressions import Expression
 from runtime.datasets.partition import PartitionFormat
 from runtime.datasets.tabular import delimited, json_lines, parquet
-from runtime.datasets.tabular.definition import JsonLines, TabularDefinition
+from runtime.datasets.tabular.definition import JsonLines, Parquet, TabularDefinition
 from runtime.datasets.tabular.delimited import Delimited
 from runtime.datasets.tabular.files import TableFile
 from runtime.datasets.tabular.inference import infer
@@ -42,8 +44,17 @@ class Rows:
     notes: tuple[str, ...] = ()
 
 
-def evaluate(definition: TabularDefinition, files: Sequence[TableFile], violations: Violations) -> Rows:
+def evaluate(
+    definition: TabularDefinition,
+    files: Sequence[TableFile],
+    violations: Violations,
+    share: tuple[int, int] = (0, 1),
+    source: "Source | None" = None,
+) -> Rows:
     """The rows of `definition`; only what the schema needs is read at once.
+
+    `source` gives the rows where that are no files': those of a query.
+    `share` (number, count) gives the rows of each n-th file; of each n-th batch where files are fewer or rows are counted.
 
     Raises:
         DatasetValidationError: the files are not what the definition says; of the batches, too.
@@ -52,24 +63,43 @@ def evaluate(definition: TabularDefinition, files: Sequence[TableFile], violatio
     import pyarrow as pa
 
     extra = _Extra.of(definition, files)
-    source = _source(definition, files)
+    source = source or _source(definition, files)
     if shared := set(extra.schema.names) & set(source.schema.names):
+        name = min(shared)
+        if definition.include_path and name == PATH:
+            raise DatasetValidationError(f"the files have a column '{PATH}' of their own; leave include_path out")
         raise DatasetValidationError(
-            f"the partition format and the files both have a column '{min(shared)}'; name the format's part otherwise"
+            f"the partition format and the files both have a column '{name}'; name the format's part otherwise"
         )
     whole = pa.schema([*extra.schema, *source.schema])
     names, needed = _columns(definition.steps, whole.names)
     outer = [name for name in extra.schema.names if name in needed]
     kept = [number for number in range(len(files)) if _may_stay(definition, extra.values[number])]
+    number, count = share
+    by_file = not definition.counts_rows and len(files) >= count
+    kept = kept[number::count] if by_file else kept
     wanted = [name for name in source.schema.names if name in needed] or source.schema.names[:1]  # rows must be counted
     read = source.read(kept, wanted)
     batches = _batches(read, files, {number: extra.of_file(number, outer) for number in kept}, violations)
     schema = pa.schema([whole.field(name) for name in names])
-    return Rows(schema, _stepped(batches, definition.steps, names, violations), source.notes)
+    stepped = _stepped(batches, definition.steps, names, violations)
+    return Rows(
+        schema, stepped if by_file else islice(stepped, number, None, count), _notes(definition, source, whole.names)
+    )
+
+
+def _notes(definition: TabularDefinition, source: "Source", there: Sequence[str]) -> tuple[str, ...]:
+    """What a user should see; a type for a column that is not there is most often a misspelt name."""
+    unknown = [name for name in definition.source.types if name not in there]
+    shown = ", ".join(there[:20])
+    return (
+        *source.notes,
+        *(f"set_column_types names '{name}', and no column is called so: {shown}" for name in unknown),
+    )
 
 
 @dataclass(frozen=True)
-class _Source:
+class Source:
     """The columns of the files, and how those that are wanted are read from the files of some numbers."""
 
     schema: "pa.Schema"
@@ -86,7 +116,7 @@ def partition_values(
     return [dict(zip(keys, values, strict=True)) for values in distinct]
 
 
-def _source(definition: TabularDefinition, files: Sequence[TableFile]) -> _Source:
+def _source(definition: TabularDefinition, files: Sequence[TableFile]) -> Source:
     import pyarrow as pa
 
     options = definition.source
@@ -98,12 +128,26 @@ def _source(definition: TabularDefinition, files: Sequence[TableFile]) -> _Sourc
             "DataType.to_datetime('%d/%m/%Y')} reads it the other way"
             for name, date in head.ambiguous.items()
         )
-        return _Source(schema, lambda kept, wanted: delimited.read(files, kept, text, head, wanted), notes)
+        return Source(schema, lambda kept, wanted: delimited.read(files, kept, text, head, wanted), notes)
     if isinstance(options, JsonLines):
         lines, schema = options, json_lines.look(files, options)
-        return _Source(schema, lambda kept, wanted: json_lines.read(files, kept, lines, schema, wanted))
+        return Source(schema, lambda kept, wanted: json_lines.read(files, kept, lines, schema, wanted))
+    if not isinstance(options, Parquet):
+        raise TypeError("a query's rows come from a database")
     columns, schema = options, parquet.look(files, options)
-    return _Source(schema, lambda kept, wanted: parquet.read(files, kept, columns, schema, wanted))
+    filters = _filters(definition.steps)
+    return Source(schema, lambda kept, wanted: parquet.read(files, kept, columns, schema, wanted, filters))
+
+
+def _filters(steps: Sequence[RowStep]) -> list[Expression]:
+    """What must be true of every row that stays, as far as no step before it counts rows."""
+    found: list[Expression] = []
+    for step in steps:
+        if isinstance(step, Filter | Period):
+            found.append(step.expression)
+        elif not isinstance(step, Keep | Drop):
+            break  # it counts rows
+    return found
 
 
 def _columns(steps: Sequence[RowStep], there: Sequence[str]) -> tuple[list[str], set[str]]:

@@ -1,17 +1,22 @@
 """The files of a frozen dataset as a reader of tables needs them: ranges of bytes, each pinned to its ETag.
 
-A local file is read by its own store, one in Azure or on a web server through the store's client. Both refuse a file
-that has changed. A store is not usable after a fork: `open_files` belongs to the process that called it.
+A local file is read by its own store, one in Azure or on a web server through the helper: the same reader and cache as a
+mount's, without a credential in a job, and in forked processes, too. Both refuse a file that has changed.
 """
 
 import contextlib
 import io
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from runtime.datastores import reaching
+from runtime.workspace import WorkspaceFolder
+
 if TYPE_CHECKING:
+    from mountd.client.helper import HelperFiles
     from mountd.stores.base import RangeReader
     from runtime.datasets.file import FrozenDataset
 
@@ -43,6 +48,20 @@ class TableFile:
         return _Stream(self)
 
 
+class _Nothing:
+    """The reader of what has no bytes."""
+
+    url, in_place = "", True
+
+    def read(self, key: str, offset: int, size: int, etag: str) -> bytes:
+        raise NotImplementedError
+
+
+def answer_file(datastore: str) -> TableFile:
+    """What stands for a query's answer where rows are told of by file."""
+    return TableFile(f"query of {datastore}", "", 0, 0, "", "", "", _Nothing())
+
+
 class _Stream(io.RawIOBase):
     def __init__(self, file: TableFile) -> None:
         super().__init__()
@@ -69,14 +88,38 @@ class _Stream(io.RawIOBase):
         return len(data)
 
 
+@dataclass(frozen=True, slots=True)
+class _Helped:
+    """Reads by the helper; a key is the path in the dataset."""
+
+    files: "HelperFiles"
+    url: str
+    in_place: bool = False
+
+    def read(self, key: str, offset: int, size: int, etag: str) -> bytes:  # noqa: ARG002 # the manifest has it
+        return self.files.read(self.files.entry(key), offset, size)
+
+
 @contextlib.contextmanager
-def open_files(frozen: "FrozenDataset") -> Iterator[list[TableFile]]:
-    """Every file of `frozen` that is not empty, in the order of paths."""
+def open_files(workspace: WorkspaceFolder, frozen: "FrozenDataset") -> Iterator[list[TableFile]]:
+    """Every file of `frozen` that is not empty, in the order of paths.
+
+    Raises:
+        MountdError: the helper cannot be started.
+    """
     from mountd.dataset.manifest import Manifest
     from mountd.stores import registry
 
-    with Manifest.open(frozen.manifest) as manifest:
-        readers = [registry.open_reader(url, frozen.credentials.get(url)) for url in manifest.sources]
+    with contextlib.ExitStack() as stack:
+        manifest = stack.enter_context(Manifest.open(frozen.manifest))
+        readers: list[RangeReader] = []
+        helped: HelperFiles | None = None
+        for url in manifest.sources:
+            if registry.parse_source(url).kind == "file" or sys.platform != "linux":
+                readers.append(registry.open_reader(url, frozen.credentials.get(url)))
+                continue
+            helped = helped or stack.enter_context(reaching.open_files(workspace, frozen))
+            readers.append(_Helped(helped, url))
         found = [
             TableFile(
                 path,
@@ -84,11 +127,11 @@ def open_files(frozen: "FrozenDataset") -> Iterator[list[TableFile]]:
                 entry.size,
                 entry.mtime_ns,
                 unquote(urlsplit(manifest.sources[entry.source]).path, errors="surrogateescape") + manifest.key(entry),
-                manifest.key(entry),
+                path if isinstance(readers[entry.source], _Helped) else manifest.key(entry),
                 entry.etag,
                 readers[entry.source],
             )
             for path, entry in manifest.files()
             if entry.size
         ]
-    yield sorted(found, key=lambda file: file.path)
+        yield sorted(found, key=lambda file: file.path)

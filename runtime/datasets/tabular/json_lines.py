@@ -82,7 +82,11 @@ def _parsed(block: bytes, file: TableFile, options: JsonLines, before: int) -> _
         try:
             row = json.loads(line)
             reason = None if isinstance(row, dict) else f"{type(row).__name__} in the place of an object"
-        except ValueError as error:
+            if b"\\u" in line:
+                json.dumps(row, ensure_ascii=False).encode()  # half of a pair is no text
+        except UnicodeEncodeError:
+            reason = "half of a surrogate pair"
+        except (ValueError, RecursionError) as error:
             reason = str(error)
         if reason is None:
             rows.append(row)
@@ -130,6 +134,8 @@ def _checked(values: list[Any], kind: "pa.DataType") -> list[Any]:
 
     if not pa.types.is_boolean(kind) and any(isinstance(each, bool) for each in values):
         raise pa.ArrowTypeError("a truth in a column of something else")
+    if pa.types.is_floating(kind):  # Arrow refuses an integer of more than 53 bits
+        return [float(each) if isinstance(each, int) else each for each in values]
     return values
 
 

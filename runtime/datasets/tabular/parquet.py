@@ -7,10 +7,12 @@ back in UTC without one, as v1 has them.
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
+from runtime.datasets.expressions import Expression
 from runtime.datasets.tabular.converting import convert
 from runtime.datasets.tabular.definition import Parquet
 from runtime.datasets.tabular.files import TableFile
 from runtime.datasets.tabular.parsing import Parsed
+from runtime.datasets.tabular.pruning import may_hold
 from runtime.errors import DatasetValidationError
 
 if TYPE_CHECKING:
@@ -32,13 +34,22 @@ def look(files: Sequence[TableFile], options: Parquet) -> "pa.Schema":
     if not files:
         return pa.schema([])
     schema = _opened(files[0]).schema_arrow
+    if doubled := [name for name in schema.names if schema.names.count(name) > 1]:
+        raise DatasetValidationError(f"{files[0].path}: more than one column is called '{doubled[0]}'")
     return pa.schema([(each.name, _type(each, options)) for each in schema])
 
 
 def read(
-    files: Sequence[TableFile], kept: Sequence[int], options: Parquet, schema: "pa.Schema", wanted: Sequence[str]
+    files: Sequence[TableFile],
+    kept: Sequence[int],
+    options: Parquet,
+    schema: "pa.Schema",
+    wanted: Sequence[str],
+    filters: Sequence[Expression] = (),
 ) -> Iterator[tuple[int, Parsed]]:
     """Yield the wanted columns of the files `kept`, in their order, as (number of the file, rows).
+
+    Row groups whose statistics say that not all `filters` can be true of a row are left out.
 
     Raises:
         DatasetValidationError: a file is no parquet, or a column of it is of another type than the first file's.
@@ -48,8 +59,24 @@ def read(
         opened = _opened(file)
         there = set(opened.schema_arrow.names)
         columns = [name for name in wanted if name in there]
-        for batch in opened.iter_batches(_ROWS, columns=columns):
+        as_is = [
+            each.name for each in opened.schema_arrow if each.name in schema.names and each.name not in options.types
+        ]
+        comparable = {
+            name for name in as_is if _type(opened.schema_arrow.field(name), options) == schema.field(name).type
+        }
+        groups = [
+            at for at in range(opened.num_row_groups) if may_hold(filters, opened.metadata.row_group(at), comparable)
+        ]
+        for batch in _read(opened.iter_batches(_ROWS, row_groups=groups, columns=columns), file):
             yield number, _typed(batch, file, options, schema, wanted)
+
+
+def _read(batches: "Iterator[pa.RecordBatch]", file: TableFile) -> "Iterator[pa.RecordBatch]":
+    try:
+        yield from batches
+    except OSError as error:  # what Arrow raises for bytes that it cannot decode; a store's errors are MountdError
+        raise _damaged(file, error) from None
 
 
 def _typed(
@@ -105,5 +132,9 @@ def _opened(file: TableFile) -> "pq.ParquetFile":
 
     try:
         return pq.ParquetFile(pa.PythonFile(file.open(), mode="r"), buffer_size=_BUFFER_BYTES)
-    except pa.ArrowInvalid as error:
-        raise DatasetValidationError(f"{file.path}: no parquet file ({str(error).splitlines()[0]})") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _damaged(file, error) from None
+
+
+def _damaged(file: TableFile, error: Exception) -> DatasetValidationError:
+    return DatasetValidationError(f"{file.path}: no parquet file, or a damaged one ({str(error).splitlines()[0]})")

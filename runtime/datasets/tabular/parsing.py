@@ -19,12 +19,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from runtime.datasets.tabular.converting import FALSE, TRUE, Bad, convert
-from runtime.datasets.tabular.kinds import ColumnType
+from runtime.datasets.tabular.kinds import ColumnType, Kind
 from runtime.errors import DatasetValidationError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_AS_IT_IS: Final = (Kind.STRING, Kind.STREAM)
 _FIELD_BYTES: Final = 1 << 30
 _ENDS: Final = re.compile(r"\r\n|\n|\r")  # and none of those that `splitlines` knows besides in text
 
@@ -64,7 +65,7 @@ def parse_block(block: bytes, layout: Layout) -> Parsed:
     if layout.separator.isascii() and (b'"' not in block or _is_well_quoted(block, layout)):
         for as_text in (False, True):
             with contextlib.suppress(pa.ArrowInvalid):
-                return _converted(_by_arrow(block, layout, as_text=as_text), layout)
+                return _converted(_by_arrow(block, layout, as_text=as_text), layout, has_nulls=True)
     return _by_hand(block, layout)
 
 
@@ -100,7 +101,7 @@ def _by_arrow(block: bytes, layout: Layout, *, as_text: bool) -> "pa.Table":
             null_values=[""],
             true_values=list(TRUE),
             false_values=list(FALSE),
-            strings_can_be_null=False,
+            strings_can_be_null=not layout.empty_as_string,
         ),
     )
 
@@ -126,13 +127,15 @@ def _is_well_quoted(block: bytes, layout: Layout) -> bool:
     return not (np.searchsorted(quotes, ends) % 2).any()
 
 
-def _converted(table: "pa.Table", layout: Layout) -> Parsed:
+def _converted(table: "pa.Table", layout: Layout, *, has_nulls: bool = False) -> Parsed:
+    """The columns with their types. `has_nulls`: where empty text is to be null, it is so already."""
     import pyarrow as pa
 
     columns, bad = [], []
     for name in layout.wanted:
-        column = table.column(name).combine_chunks()
-        if column.type == pa.string():
+        chunked = table.column(name)
+        column = chunked.chunk(0) if chunked.num_chunks == 1 else chunked.combine_chunks()  # which copies even one
+        if column.type == pa.string() and not (has_nulls and layout.type_of(name).kind in _AS_IT_IS):
             column, lost = convert(name, column, layout.type_of(name), empty_as_string=layout.empty_as_string)
             bad += [lost] if lost else []
         columns.append(column)

@@ -11,8 +11,10 @@ end.
 """
 
 import datetime as dt
-from collections.abc import Callable, Mapping, Sequence
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from runtime.datasets import expressions
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Apply = Callable[["pa.RecordBatch"], "pa.RecordBatch | None"]
+_SEEDS: Final = 1 << 32
 _SEED: Final = 0x6D6F6F72  # where no seed is said: still the same rows at each read
 
 
@@ -277,20 +280,33 @@ def checked_count(count: object, what: str) -> int:
     return count
 
 
-def checked_share(share: float, what: str) -> float:
+def checked_share(share: object, what: str) -> float:
     """`share`, if it lies between 0 and 1.
 
     Raises:
         ValueError: it does not.
     """
-    if not 0 <= share <= 1:
+    if isinstance(share, bool) or not isinstance(share, Real) or not 0 <= float(share) <= 1:
         raise ValueError(f"{what}({share!r}): a share lies between 0 and 1")
-    return share
+    return float(share)
+
+
+def settled_seed(seed: object) -> int:
+    """`seed`; one is drawn where there is none, and kept, so that the dataset stays what it is.
+
+    Raises:
+        ValueError: it is none, as v1 raises it.
+    """
+    if seed is None:
+        return secrets.randbelow(_SEEDS)
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
+        raise ValueError(f"seed={seed!r}: a seed is a whole number, 0 or more")
+    return int(seed)
 
 
 def checked_names(names: str | Sequence[str], what: str) -> tuple[str, ...]:
     """Column names as a step keeps them: one, or several."""
-    found = (names,) if isinstance(names, str) else tuple(names)
+    found = (names,) if isinstance(names, str) or not isinstance(names, Iterable) else tuple(names)
     if not all(isinstance(name, str) for name in found):
         raise UserErrorException(f"{what}: {names!r} are no names of columns")
     return found

@@ -103,7 +103,7 @@ def test_paths_may_be_folders_files_urls_and_patterns(ready: Shell) -> None:
     listed = json.loads(ready.ok("dataset", "list", "--json"))
     assert {row["name"]: row["files"] for row in listed} == {"one": 3, "two": 1, "three": 1, "four": 3}
     table = ready.ok("dataset", "list").splitlines()
-    assert table[0].split() == ["name", "version", "files", "bytes", "created", "description"]
+    assert table[0].split() == ["name", "version", "kind", "files", "bytes", "created", "description"]
     assert any(line.startswith("one ") and line.rstrip().endswith("all of it") for line in table)
 
 

@@ -2,6 +2,7 @@
 
 from azureml import _absent
 from azureml._moorage import reexport
+from azureml.core import __version__ as __version__
 
 _NOT_HERE = {
     "HDFSOutputDatasetConfig": _absent.SPARK,
