@@ -15,9 +15,8 @@ from typing import Final, Protocol
 ROOT: Final = 1
 NAME_BYTES: Final = 255
 
-# rename(2)'s flags, which `os` does not name.
+# rename(2)'s flag, which `os` does not name.
 RENAME_NOREPLACE: Final = 1
-RENAME_EXCHANGE: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
