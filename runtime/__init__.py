@@ -27,7 +27,13 @@ if TYPE_CHECKING:
     from runtime.api.experiment import Experiment
     from runtime.api.file_dataset import FileDataset
     from runtime.api.keyvault import Keyvault
-    from runtime.api.link_output import LinkFileOutputDatasetConfig
+    from runtime.api.labelled_dataset import (
+        FileHandlingOption,
+        LabeledDataset,
+        LabeledDatasetFactory,
+        LabeledDatasetTask,
+    )
+    from runtime.api.link_output import LinkFileOutputDatasetConfig, LinkTabularOutputDatasetConfig
     from runtime.api.model import Model
     from runtime.api.mount_context import MountContext
     from runtime.api.mount_options import MountOptions
@@ -67,9 +73,14 @@ __all__ = [
     "Experiment",
     "FileDataset",
     "FileDatasetFactory",
+    "FileHandlingOption",
     "InputPortBinding",
     "Keyvault",
+    "LabeledDataset",
+    "LabeledDatasetFactory",
+    "LabeledDatasetTask",
     "LinkFileOutputDatasetConfig",
+    "LinkTabularOutputDatasetConfig",
     "Model",
     "MountContext",
     "MountOptions",
@@ -121,9 +132,14 @@ _HOMES = {
     "Experiment": "runtime.api.experiment",
     "FileDataset": "runtime.api.file_dataset",
     "FileDatasetFactory": "runtime.api.dataset",
+    "FileHandlingOption": "runtime.api.labelled_dataset",
     "InputPortBinding": "runtime.api.pipeline_data",
     "Keyvault": "runtime.api.keyvault",
+    "LabeledDataset": "runtime.api.labelled_dataset",
+    "LabeledDatasetFactory": "runtime.api.labelled_dataset",
+    "LabeledDatasetTask": "runtime.api.labelled_dataset",
     "LinkFileOutputDatasetConfig": "runtime.api.link_output",
+    "LinkTabularOutputDatasetConfig": "runtime.api.link_output",
     "Model": "runtime.api.model",
     "MountContext": "runtime.api.mount_context",
     "MountOptions": "runtime.api.mount_options",

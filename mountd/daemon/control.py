@@ -85,6 +85,7 @@ class _Asked:
     stream: trio.SocketStream
     request: dict[str, Any] = field(default_factory=dict)
     descriptors: list[int] = field(default_factory=list)
+    commits: bool = False  # the worker waits to hear that its answer was sent
 
 
 class Control:
@@ -131,7 +132,7 @@ class Control:
             await self._warm(asked)
             return
         await _send(asked.stream, await self._answer_to(asked))
-        if asked.request["do"] == "commit":
+        if asked.commits:
             self._worker.leave()
 
     async def _answer_to(self, asked: _Asked) -> dict[str, Any]:
@@ -160,7 +161,9 @@ class Control:
         return {"length": len(order)}
 
     def _commit(self, asked: _Asked) -> dict[str, Any]:
-        return self._worker.commit(float(asked.request["timeout_s"]))
+        wait_s = float(asked.request["timeout_s"])
+        asked.commits = True
+        return self._worker.commit(wait_s)
 
     def _renew(self, asked: _Asked) -> dict[str, Any]:
         if not asked.descriptors or not _is_sealed(asked.descriptors[0]):

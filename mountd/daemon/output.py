@@ -5,7 +5,7 @@ to the store. Who asked for it (`commit`) is told before the worker leaves; a mo
 committed too, unless it belongs to a job, which decides by its own success. What did not come to the store stays in the
 spool, and the next mount of the same URL goes on with it.
 
-The lock protects `_is_off` and `_is_committing`; under it nothing waits.
+The lock protects `_is_off` and `_commits`; under it nothing waits.
 """
 
 import logging
@@ -53,7 +53,7 @@ class OutputWorker:
         self.table = InFlightTable(work.table)
         self.ended = threading.Event()
         self._lock = threading.Lock()
-        self._is_off = self._is_committing = False
+        self._is_off, self._commits = False, 0  # requests to commit that have no answer yet
         self._driver: Driver | None = None
         self._number = ""
         self.spool = self._open_spool(order)
@@ -97,7 +97,7 @@ class OutputWorker:
         """The kernel has ended the mount."""
         with self._lock:
             self._is_off = True
-            if self._is_committing:
+            if self._commits:
                 return
         self.ended.set()
 
@@ -109,13 +109,16 @@ class OutputWorker:
             MountdError: not all of it is in the store; the rest stays in the spool.
         """
         with self._lock:
-            if self._is_committing:
-                raise MountPointError(f"{self.mountpoint}: is being committed already; wait for the end of that")
-            self._is_committing = True
-        end_s = time.monotonic() + wait_s
+            self._commits += 1
+            is_second = self._commits > 1
+        if is_second:
+            raise MountPointError(f"{self.mountpoint}: is being committed already; wait for the end of that")
+        self._take_off(time.monotonic() + wait_s)
         try:
-            self._take_off(end_s)
             return self._committed()
+        except MountdError as error:
+            rest = "the rest waits in the spool; mount it again to go on"
+            raise type(error)(f"{self.mountpoint}: {error}; {rest}") from None
         except OSError as error:
             raise MountPointError(
                 f"{self.mountpoint}: the spool's disk: {error.strerror}; what it holds stays"
@@ -124,8 +127,8 @@ class OutputWorker:
     def leave(self) -> None:
         """The outcome of a commit has been told: end if the mount has ended."""
         with self._lock:
-            self._is_committing = False
-            is_off = self._is_off
+            self._commits -= 1
+            is_off = self._is_off and not self._commits
         if is_off:
             self.ended.set()
 
@@ -148,7 +151,7 @@ class OutputWorker:
     def _commit_at_the_end(self) -> None:
         """The mount has ended without a `commit`: do it all the same."""
         with self._lock:
-            if self._is_committing:
+            if self._commits:
                 return
         try:
             self._committed()

@@ -79,11 +79,11 @@ class Arguments:
         ]
         return {variable: token for variable, token in asked if variable}
 
-    def note_producer(self, run_id: str, folder: WorkspaceFolder) -> None:
-        """Tell each output which run makes it, and in which workspace."""
+    def note_producer(self, run_id: str) -> None:
+        """Tell each output which run makes it."""
         for each in self.output_data.values():
             if isinstance(each, OutputFileDatasetConfig):
-                each.note_producer(run_id, folder)
+                each.note_producer(run_id)
 
     def _take(self, number: int, element: Any) -> str:
         if isinstance(element, DatasetConsumptionConfig):

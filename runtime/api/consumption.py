@@ -93,7 +93,7 @@ class DatasetConsumptionConfig:
         if isinstance(dataset, Saved):
             return dataset.saved_in(folder).id
         if isinstance(dataset, OutputFileDatasetConfig):
-            return dataset.produced().saved_in(folder).id
+            return dataset.produced(folder).saved_in(folder).id
         if isinstance(dataset, tuple) and len(dataset) in {2, 3}:
             return self._named(folder, *dataset)
         raise UserErrorException(

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runtime.api.file_dataset import FileDataset
+from runtime.api.labelled_dataset import LabeledDataset, LabeledDatasetFactory
 from runtime.api.registered import folder_in, folder_of, validating
 from runtime.api.tabular_dataset import TabularDataset
 from runtime.api.tabular_factory import TabularDatasetFactory
 from runtime.catalog import DatasetRecord, open_catalog
 from runtime.datasets import contents
 from runtime.datasets.file import FileDefinition
+from runtime.datasets.labelled import LabelledDefinition, is_labelled
 from runtime.datasets.partition import parse_partition_format
 from runtime.datasets.paths import PathArgument, parse_all
 from runtime.datasets.tabular.definition import TabularDefinition, is_tabular
@@ -78,14 +80,15 @@ class FileDatasetFactory:
 
 
 class Dataset:
-    """The datasets of a workspace, and the factories of new ones; what is got is a FileDataset or a TabularDataset."""
+    """The datasets of a workspace, and the factories of new ones; what is got is of the kind that was registered."""
 
     File = FileDatasetFactory
     Tabular = TabularDatasetFactory
+    Labeled = LabeledDatasetFactory
 
     @staticmethod
     def get_by_name(workspace: "Workspace", name: str, version: int | str = "latest") -> Any:
-        """A registered dataset, of files or tabular; `version` is a number or 'latest'.
+        """A registered dataset, of files, tabular or labelled; `version` is a number or 'latest'.
 
         Raises:
             UnknownNameError: there is no such dataset or version.
@@ -165,7 +168,9 @@ def _check_partition(dataset: FileDataset) -> None:
         )
 
 
-def _registered(folder: WorkspaceFolder, record: DatasetRecord) -> "FileDataset | TabularDataset":
+def _registered(folder: WorkspaceFolder, record: DatasetRecord) -> "FileDataset | TabularDataset | LabeledDataset":
     if is_tabular(record.definition):
         return TabularDataset(TabularDefinition.from_json(record.definition), folder, record)
+    if is_labelled(record.definition):
+        return LabeledDataset(LabelledDefinition.from_json(record.definition), folder, record)
     return FileDataset(FileDefinition.from_json(record.definition), folder, record)

@@ -25,7 +25,7 @@ class LinkFileOutputDatasetConfig(OutputFileDatasetConfig):
         super().__init__(name)
         self._spec = self._changed(mode="link").spec
 
-    def produced(self) -> "object":  # type: ignore[override] # there is none to be had without its name
+    def produced(self, _: "WorkspaceFolder | None" = None) -> object:  # type: ignore[override] # not known here
         """Not known outside the job.
 
         Raises:
@@ -34,6 +34,10 @@ class LinkFileOutputDatasetConfig(OutputFileDatasetConfig):
         raise UserErrorException(
             f"output '{self.name}' links a dataset; register_on_complete('NAME'), and take (workspace, 'NAME') as the input"
         )
+
+
+class LinkTabularOutputDatasetConfig(LinkFileOutputDatasetConfig):
+    """The same for a tabular dataset: v1 has a name for each kind, and `link` takes either here."""
 
 
 class OutputFolder(str):

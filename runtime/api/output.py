@@ -99,9 +99,9 @@ class OutputFileDatasetConfig:
         """What this output will hold, as a mounted input of a job that is submitted after its own has completed."""
         return DatasetConsumptionConfig(name or f"input__{uuid.uuid4().hex[:8]}", self, "mount")
 
-    def note_producer(self, run_id: str, folder: "WorkspaceFolder | None" = None) -> None:
-        """Remember the run that this output was last submitted with, and in which workspace."""
-        self._producer.update(run_id=run_id, folder=folder)
+    def note_producer(self, run_id: str) -> None:
+        """Remember the run that this output was last submitted with."""
+        self._producer["run_id"] = run_id
 
     def note_step(self, step: object) -> None:
         """Remember the pipeline's step that this output is of."""
@@ -112,8 +112,8 @@ class OutputFileDatasetConfig:
         """The pipeline's step that this output is of; None outside of a pipeline."""
         return self._producer.get("step")
 
-    def produced(self) -> "FileDataset":
-        """The files that the last run with this output left in the store.
+    def produced(self, folder: "WorkspaceFolder | None" = None) -> "FileDataset":  # noqa: ARG002 # rows need it
+        """The files that the last run with this output left in the store, in the workspace `folder`.
 
         Raises:
             UserErrorException: no job with this output was submitted by this process.

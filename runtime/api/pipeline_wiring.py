@@ -121,7 +121,7 @@ class Wiring:
                 inputs[given.name] = given.spec_in(self._folder)
         for output in step.written():
             outputs.setdefault(output.name, output.spec_in(self._folder))
-            output.note_producer(spec.run_id, self._folder)
+            output.note_producer(spec.run_id)
         return dataclasses.replace(spec, inputs=tuple(inputs.values()), outputs=tuple(outputs.values()))
 
     def _element(self, step: PipelineStep, element: object) -> object:

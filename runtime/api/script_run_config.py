@@ -129,7 +129,7 @@ class ScriptRunConfig:
             configuration=self._recorded(),
         )
         source.take(self.source_directory, copied, without=folder.path)
-        taken.note_producer(run_id, folder)
+        taken.note_producer(run_id)
         return spec
 
     def _check_source(self) -> None:

@@ -66,11 +66,9 @@ class OutputTabularDatasetConfig(OutputFileDatasetConfig):
         """What this output will hold, as rows (mode direct) for a job that is submitted after its own has completed."""
         return DatasetConsumptionConfig(name or f"input__{uuid.uuid4().hex[:8]}", self, "direct")
 
-    def produced(self) -> "TabularDataset":  # type: ignore[override] # rows instead of files
+    def produced(self, folder: "WorkspaceFolder | None" = None) -> "TabularDataset":  # type: ignore[override] # rows instead of files
         """The rows that the last run with this output left in the store; errors as its files have them."""
-        return self._reading(
-            (NamedDatastore(self.spec.datastore, self._producer.get("folder")), self._prefix() + self._glob)
-        )
+        return self._reading((NamedDatastore(self.spec.datastore, folder), self._prefix() + self._glob))
 
     def _then(self, step: "Callable[[TabularDataset], TabularDataset]") -> Self:
         before = self._reading

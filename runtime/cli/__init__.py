@@ -32,6 +32,7 @@ _COMMANDS = {
     "dataset": ("runtime.cli.dataset:dataset", "Frozen, named, versioned lists of files."),
     "run": ("runtime.cli.run:run", "Run a command with its inputs mounted and its outputs kept."),
     "runs": ("runtime.cli.runs:runs", "What has run: logs, metrics, reports."),
+    "labels": ("runtime.cli.labels:labels", "What people said of images and texts."),
     "v1": ("runtime.cli.v1:v1", "Run a script or notebook of Azure ML SDK v1 as it is."),
 }
 

@@ -101,7 +101,7 @@ def files_of(text: str) -> FileDefinition:
     """The files that a definition of whatever kind is about; errors as `FileDefinition.from_json`."""
     with contextlib.suppress(ValueError, TypeError, KeyError):
         document = json.loads(text)
-        if (document["version"], document["type"]) == (_FORMAT, "tabular"):
+        if (document["version"], document["type"]) in {(_FORMAT, "tabular"), (_FORMAT, "labelled")}:
             return FileDefinition(tuple(DatasetPath(**path) for path in document["paths"]))
     return FileDefinition.from_json(text)
 

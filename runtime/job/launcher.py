@@ -238,14 +238,12 @@ class _Launch:
         self._note(status="Running", started=runs.now(), keeper_pid=keeper_pid, child_pid=child_pid)
 
     def _finish(self, outcome: Outcome) -> None:
+        storing = outcome.ended_itself and any(each.of_failed_jobs for each in self._record.spec.outputs)
         if not outcome.succeeded:
-            ended_itself = outcome.stopped is None and outcome.failure is None and outcome.child_code is not None
-            storing = ended_itself and any(each.of_failed_jobs for each in self._record.spec.outputs)
             finish.keep_outputs(self._workspace, self._record, self._relay.say, storing=storing)
-            if not storing:
-                return
-        self._note(status="Finalizing")
-        self._store_outputs()
+        if outcome.succeeded or storing:
+            self._note(status="Finalizing")
+            self._store_outputs()
 
     def _store_outputs(self) -> None:
         """Store the outputs on a thread of their own, so that a signal can still end the launcher."""

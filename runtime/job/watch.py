@@ -35,6 +35,11 @@ class Outcome:
     overtime: bool = False
 
     @property
+    def ended_itself(self) -> bool:
+        """True if the child ended by itself, well or not, with all of the job around it."""
+        return self.child_code is not None and self.failure is None and self.stopped is None
+
+    @property
     def succeeded(self) -> bool:
         """True if the child returned 0 and nothing and nobody ended the job."""
         return self.child_code == 0 and self.failure is None and self.stopped is None

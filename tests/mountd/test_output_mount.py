@@ -141,6 +141,14 @@ def test_what_is_written_into_the_bare_folder_is_found_at_the_remount_and_named(
     assert mount.mountpoint.stat().st_mode & 0o200
 
 
+def test_the_folder_below_a_mount_has_its_rights_again_afterwards(tmp_path: Path) -> None:
+    (tmp_path / "mnt").mkdir()
+    (tmp_path / "mnt").chmod(0o775)
+    with mounted(tmp_path) as mount:
+        client.commit(mount.mountpoint, 20)
+    assert (tmp_path / "mnt").stat().st_mode & 0o777 == 0o775
+
+
 def test_an_output_in_use_stays_mounted_and_the_file_is_named(tmp_path: Path) -> None:
     with mounted(tmp_path) as mount:
         with (mount.mountpoint / "log").open("wb", buffering=0) as file:
@@ -161,7 +169,7 @@ def test_what_the_store_refuses_is_an_error_at_fsync_and_at_the_commit_and_is_ke
             file.write(b"weights")
             with pytest.raises(OSError, match=r"\d"):
                 os.fsync(file.fileno())
-        with pytest.raises(MountdError, match="model"):
+        with pytest.raises(MountdError, match=r"model.*; the rest waits in the spool; mount it again"):
             client.commit(mount.mountpoint, 20)
     (in_the_way / "x").unlink()
     in_the_way.rmdir()

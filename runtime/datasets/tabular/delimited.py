@@ -282,15 +282,18 @@ class _Records:
         end = text.rfind(b"\n") + 1
         if not self._options.multi_line:
             return end
-        while end and text.count(b'"', 0, end) % 2:
-            end = text.rfind(b"\n", 0, end - 1) + 1
+        quotes = text.count(b'"', 0, end)
+        while end and quotes % 2:
+            after, end = end, text.rfind(b"\n", 0, end - 1) + 1
+            quotes -= text.count(b'"', end, after)  # each line is looked at once
         return end
 
     def _first_end(self, text: bytes) -> int:
         """Where the first record of `text` ends; empty lines before it belong to it."""
-        end = 0
+        end = quotes = 0
         while end < len(text):
             begin, end = end, (text.find(b"\n", end) + 1) or len(text)
-            if text[begin:end].strip(b"\r\n") and not (self._options.multi_line and text.count(b'"', 0, end) % 2):
+            quotes += text.count(b'"', begin, end)
+            if text[begin:end].strip(b"\r\n") and not (self._options.multi_line and quotes % 2):
                 break
         return end

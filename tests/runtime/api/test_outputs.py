@@ -6,6 +6,7 @@ from runtime import (
     Dataset,
     Experiment,
     LinkFileOutputDatasetConfig,
+    LinkTabularOutputDatasetConfig,
     OutputFileDatasetConfig,
     ScriptRunConfig,
     Workspace,
@@ -38,7 +39,7 @@ def test_an_output_is_read_as_rows_by_the_next_job(workspace: Workspace, tmp_pat
         rows.produced()
     script = "import sys\nopen(sys.argv[1] + '/a.csv', 'w').write('a,b,c\\n1,2,3\\n4,5,6\\n')\n"
     ran(workspace, tmp_path / "src", script, output)
-    record = rows.produced().saved_in(workspace.folder)
+    record = rows.produced(workspace.folder).saved_in(workspace.folder)
     definition = rows.produced().definition
     assert [str(path).rpartition("/")[2] for path in definition.paths] == ["*.csv"]
     assert (record.files, len(definition.steps), len(halves[1].produced().definition.steps)) == (1, 1, 2)
@@ -58,6 +59,8 @@ LINK = """
 from runtime import Dataset, Run
 run = Run.get_context()
 run.output_datasets["picked"].link(Dataset.get_by_name(run.experiment.workspace, "all").take(1))
+if "rows" in run.output_datasets:
+    run.output_datasets["rows"].link(Dataset.Tabular.from_delimited_files("{data}").take(2))
 """
 
 
@@ -67,8 +70,11 @@ def test_a_linked_dataset_is_registered_when_the_job_has_succeeded(workspace: Wo
         (tmp_path / "data" / name).write_text(name)
     Dataset.File.from_files(str(tmp_path / "data")).register(workspace, "all")
     link = LinkFileOutputDatasetConfig("picked").register_on_complete("chosen")
-    ran(workspace, tmp_path / "src", LINK, link)
+    (tmp_path / "rows.csv").write_text("a\n5\n6\n7\n")
+    rows = LinkTabularOutputDatasetConfig("rows").register_on_complete("rows")
+    ran(workspace, tmp_path / "src", LINK.format(data=tmp_path / "rows.csv"), link, rows)
     assert file.resolve(workspace.folder, "chosen").files == 1
+    assert Dataset.get_by_name(workspace, "rows").to_pandas_dataframe()["a"].tolist() == [5, 6]
     with pytest.raises(ActivityFailedException, match=r"output 'picked': not whole .* log is ") as failed:
         ran(workspace, tmp_path / "src", "pass", link)
     assert "nothing was linked" in Path(str(failed.value).rpartition("log is ")[2]).read_text("utf-8")
