@@ -15,6 +15,13 @@ _BOOT = Path("sys/kernel/random/boot_id")
 _STATE, _START_TIME = 0, 19  # positions in /proc/PID/stat after the command's closing parenthesis
 
 
+def own_umask() -> int:
+    """The umask of this process, which can be asked only by setting another."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
 @dataclass(frozen=True, slots=True)
 class ProcessId:
     """One process: its number and when it started, in clock ticks since boot (0: unknown)."""

@@ -13,7 +13,7 @@ from mountd import config as settings
 from mountd.contract.starting import Order, Output
 from mountd.errors import BadInputError, MountPointError, NotFoundError
 from mountd.fuse import mounting
-from mountd.processes import ProcessId
+from mountd.processes import ProcessId, own_umask
 from mountd.stores.source import parse_source
 from mountd.units import format_size
 
@@ -56,6 +56,7 @@ def mount_output(
         owner=ProcessId.of(os.getpid()),
         log_level=log_level,
         output=Output(place.store_url, place.prefix, spool_folder(loaded.settings.spool_dir, place.base_url)),
+        umask=own_umask(),
     )
     if foreground:
         client.become(order)

@@ -27,7 +27,7 @@ from mountd.contract import helping, starting
 from mountd.contract.helping import Grant, HelperOrder
 from mountd.contract.serving import sealed
 from mountd.errors import DefectError, MountdError
-from mountd.processes import ProcessId
+from mountd.processes import ProcessId, own_umask
 from mountd.stores.credentials.origins import secret_variables
 
 _READY_S = 30.0
@@ -39,9 +39,7 @@ def order_of(
     grants: Collection[Grant], settings: Mapping[str, str] | None = None, *, idle_s: float | None = None
 ) -> HelperOrder:
     """An order with this process's settings and umask."""
-    umask = os.umask(0o077)
-    os.umask(umask)
-    return HelperOrder(config.texts(config.load(settings or {}).settings), tuple(grants), idle_s, umask)
+    return HelperOrder(config.texts(config.load(settings or {}).settings), tuple(grants), idle_s, own_umask())
 
 
 def new_address() -> str:

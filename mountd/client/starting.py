@@ -15,7 +15,7 @@ from mountd.contract import starting
 from mountd.contract.starting import Order, Output
 from mountd.errors import BadInputError, DefectError, FuseUnavailableError, MountdError, MountPointError
 from mountd.fuse import mounting
-from mountd.processes import ProcessId
+from mountd.processes import ProcessId, own_umask
 from mountd.stores.credentials import Credential
 from mountd.stores.credentials.origins import secret_variables
 
@@ -148,6 +148,7 @@ def start_output(
         owner=ProcessId.of(os.getpid()),
         log_level=log_level,
         output=output,
+        umask=own_umask(),
     )
     return start_order(order, timeout_s, withheld)
 

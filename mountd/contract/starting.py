@@ -45,7 +45,8 @@ class Output:
 class Order:
     """What is to be mounted. `settings` are texts as `config.load` takes them; `credentials` go by store URL.
 
-    With `output` it is mounted read-write, and there is no manifest.
+    With `output` it is mounted read-write, and there is no manifest; what comes to a store that is a folder has the `umask`
+    of who asked for it.
     """
 
     manifest: Path
@@ -61,6 +62,7 @@ class Order:
     owns_manifest: bool = False  # remove the manifest when the mount ends
     log_level: str = "WARNING"
     output: Output | None = None
+    umask: int = 0o077
 
     @property
     def driver(self) -> str:
@@ -85,6 +87,7 @@ def to_json(order: Order) -> bytes:
         "owns_manifest": order.owns_manifest,
         "log_level": order.log_level,
         "output": [order.output.url, order.output.prefix, str(order.output.spool)] if order.output else None,
+        "umask": order.umask,
     }
     return json.dumps(told).encode() + b"\n"
 

@@ -57,6 +57,7 @@ def _composed(work: Work, parts: ExitStack) -> "Worker | OutputWorker":
     if work.order.output is not None:
         from mountd.daemon.output import OutputWorker  # only here: it needs an extra
 
+        os.umask(work.order.umask)  # the spool's folder is its owner's alone all the same
         return OutputWorker(work, parts)
     return Worker(work, parts)
 

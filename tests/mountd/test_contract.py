@@ -35,6 +35,8 @@ def test_an_order_arrives_as_it_was_sent(ends: tuple[socket.socket, socket.socke
         owner=ProcessId(5, 6),
         owns_manifest=True,
         log_level="DEBUG",
+        output=starting.Output("https://x/", "p/", Path("/spool")),
+        umask=0o027,
     )
     starting.send_order(ends[0], order)
     assert starting.receive_order(ends[1]) == order

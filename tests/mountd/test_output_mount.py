@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from mountd.daemon import output
 from mountd.errors import BadInputError, MountdError, MountPointError, StoreUnreachableError
 from mountd.fuse import mounting
 from mountd.fuse.table import InFlightTable
+from mountd.processes import own_umask
 from mountd.stores import registry
 from mountd.stores.credentials import Credential
 from mountd.stores.registry import file_url
@@ -268,6 +270,18 @@ def test_the_commands_mount_tell_and_commit(tmp_path: Path) -> None:
             _command(tmp_path, "unmount", "--force", mnt)
     assert (store / "a").read_bytes() == bytes(1000)
     assert next(store.glob(".moorage/outputs/*/commit.json")).exists()
+
+
+def test_what_comes_to_a_folder_is_as_open_as_what_its_owner_makes(tmp_path: Path) -> None:
+    with mounted(tmp_path, fsync="remote") as mount:
+        (mount.mountpoint / "sub").mkdir()
+        with (mount.mountpoint / "sub" / "a").open("wb") as file:
+            file.write(b"a")
+            os.fsync(file)
+        mask = own_umask()
+        there = tmp_path / "store" / "out" / "sub"
+        assert [stat.S_IMODE(path.stat().st_mode) for path in (there, there / "a")] == [0o777 & ~mask, 0o666 & ~mask]
+        client.commit(mount.mountpoint, 60)
 
 
 def test_an_output_whose_supervisor_died_is_not_taken_for_committed(tmp_path: Path) -> None:
