@@ -53,7 +53,7 @@ lint: $(INSTALLED) $(LIBFUSE) ## formatting, lint, types, layers, the house's ow
 
 test: lint $(AZURITE) $(TOOLS) ## lint, and all tests but the long ones
 	echo "test: pytest"
-	$(REQUIRE_FUSE) $(BIN)/pytest -q -m "not full" -n 2 --dist loadgroup
+	$(REQUIRE_FUSE) $(BIN)/pytest -q -m "not full" -n 2 --dist loadfile
 
 test-full: $(INSTALLED) $(LIBFUSE) $(AZURITE) $(TOOLS) $(BENCH) $(TORCH) $(POSTGRES) ## the long tests
 	echo "test-full: pytest"

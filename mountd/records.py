@@ -47,7 +47,8 @@ class LostError(MountPointError):
 class MountRecord:
     """One mount: its processes, whose it is. `mark` is NAME=VALUE in the environment of its owner's processes.
 
-    `manifest` is a file that goes with the mount; `boot` names the run of the machine that the process ids are of.
+    `manifest` is a file that goes with the mount; `boot` names the run of the machine that the process ids are of;
+    `is_output`: it is written to, and committed at its end.
     """
 
     mountpoint: Path
@@ -58,6 +59,7 @@ class MountRecord:
     owner: ProcessId | None = None
     manifest: Path | None = None
     boot: str = field(default_factory=boot_id)
+    is_output: bool = False
 
     @property
     def pid(self) -> int:
@@ -262,6 +264,7 @@ def _read(folder: Path) -> MountRecord | None:
             ProcessId(**told["owner"]) if told["owner"] else None,
             Path(told["manifest"]) if told["manifest"] else None,
             told["boot"],
+            told.get("is_output", False),  # an older version says nothing of it
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None  # being written, being removed, or no record

@@ -7,7 +7,7 @@ Nothing is contacted here.
 
 import re
 from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 from runtime.errors import UserErrorException
 
@@ -18,13 +18,13 @@ UNSAFE_NAMES = frozenset({"path", "ld_library_path", "user", "logname", "home", 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-def check_name(name: str, what: str) -> str:
+def check_name(name: Any, what: str) -> str:
     """Return `name` if an input or output (`what`) may be called so.
 
     Raises:
         UserErrorException: letters, digits and `_` only, and no digit first; it becomes an environment variable.
     """
-    if not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise UserErrorException(
             f"{what} name {name!r} cannot be an environment variable; use letters, digits and '_', and no digit first"
         )

@@ -1,8 +1,10 @@
 """Fixtures shared by all tests."""
 
+import fcntl
 import logging
 import os
 import signal
+import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -23,31 +25,15 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# Tests of these folders touch nothing that another test process could meet, but for those that mount.
-_APART = (
-    "benchmarks",
-    "mountd/cache",
-    "mountd/dataset",
-    "mountd/reading",
-    "mountd/stores",
-    "runtime/catalog",
-    "runtime/datasets",
-)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Make groups for `pytest -n 2 --dist loadgroup`: one process has all that meets the machine's mounts and users.
-
-    That group is the longest, so it comes first. A module outside of it stays together, for its fixtures.
-    """
-    root = Path(__file__).parent
-    groups: dict[bool, list[pytest.Item]] = {False: [], True: []}
-    for item in items:
-        name = item.path.relative_to(root).as_posix() if item.path.is_relative_to(root) else ""
-        is_apart = name.startswith(_APART) and not item.get_closest_marker("fuse")
-        item.add_marker(pytest.mark.xdist_group(name if is_apart else "machine"))
-        groups[is_apart].append(item)
-    items[:] = groups[False] + groups[True]
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """With `pytest -n`, a test that is marked `alone` waits for the other processes' tests, and they wait for it."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+    if run is None:
+        return (yield)
+    with (Path(tempfile.gettempdir()) / f"moorage-tests-{run}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH)
+        return (yield)
 
 
 @pytest.fixture(scope="session")

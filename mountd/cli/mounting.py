@@ -126,6 +126,8 @@ def unmount(directory: Path, *, force: bool, timeout_s: float) -> None:
     if not force and output.is_output(directory):
         output.commit(directory, timeout_s)
         return
+    if not force:
+        output.refuse_dead(directory)
     swept = client.sweep() if force else []
     for line in swept:
         click.echo(f"mountd: {line}", err=True)

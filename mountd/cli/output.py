@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mountd import client
+from mountd import clearing, client, records
 from mountd import config as settings
 from mountd.contract.starting import Order, Output
 from mountd.errors import BadInputError, MountPointError, NotFoundError
@@ -77,6 +77,24 @@ def is_output(directory: Path) -> bool:
         return "output" in client.status(directory)
     except (NotFoundError, MountPointError):
         return False
+
+
+def refuse_dead(directory: Path) -> None:
+    """See that no output lies dead on `directory`; one that does is taken off all the same.
+
+    Raises:
+        MountPointError: there was one, and nobody can say whether all of it came to the store.
+    """
+    path = mounting.resolve(directory)
+    record = records.find(path)
+    if record is None or not record.is_output or record.alive:
+        return
+    clearing.wait_for_end(record.worker)  # it commits, if it lives
+    clearing.detach(path)
+    raise MountPointError(
+        f"{path}: its supervisor died, and not all of it may be in the store; what is not is in the spool: mount "
+        f"{record.source} again, and unmount it"
+    )
 
 
 def commit(directory: Path, timeout_s: float) -> None:

@@ -49,7 +49,10 @@ def plan(directory: Path, file: str) -> None:
 
     From then on they are fetched ahead of whoever reads them, in that order. A new plan takes the place of the old one.
     """
-    digest = str(client.status(directory)["digest"])
+    told = client.status(directory)
+    if "output" in told:
+        raise BadInputError(f"{directory}: an output follows no plan")
+    digest = str(told["digest"])
     with click.open_file(file, "rb") as lines:
         order = array("I", _inodes(directory, file, lines))
     client.plan(directory, order, digest)

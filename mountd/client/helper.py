@@ -66,10 +66,9 @@ class _Connection:
             raise
 
     def ask(self, request: Mapping[str, Any], descriptors: Sequence[int] = (), *, long: bool = False) -> Packet:
-        """Send a request; its first answer."""
+        """Send a request; its first answer. One that is cut short by a signal's handler ends the conversation."""
         self._channel.settimeout(None if long else _ANSWER_S)
-        helping.send(self._channel, request, (), descriptors)
-        return self.receive()
+        return self._answer(lambda: helping.send(self._channel, request, (), descriptors))
 
     def receive(self) -> Packet:
         """The next answer.
@@ -78,11 +77,24 @@ class _Connection:
             ConnectionError: the helper has ended.
             MountdError: as it tells.
         """
-        packet = helping.receive(self._channel)
+        return self._answer(lambda: None)
+
+    def _answer(self, ask: Callable[[], None]) -> Packet:
+        try:
+            ask()
+            packet = helping.receive(self._channel)
+        except BaseException:
+            self._channel.close()  # else what comes for this request would be taken for the answer to the next one
+            raise
         if packet is None:
             raise ConnectionResetError("the helper ended")
         starting.raise_told(packet.told)
         return packet
+
+    @property
+    def is_open(self) -> bool:
+        """True in the process that made it, until the conversation has ended."""
+        return self.process == os.getpid() and self._channel.fileno() >= 0
 
     def dataset(self, manifest: Path) -> int:
         """The number of a dataset in this conversation."""
@@ -182,7 +194,7 @@ class Helper:
 
     def _own(self) -> _Connection:
         connection: _Connection | None = getattr(self._local, "connection", None)
-        if connection is None or connection.process != os.getpid():
+        if connection is None or not connection.is_open:
             connection = self._local.connection = self._connect()
         return connection
 

@@ -26,7 +26,7 @@ from mountd import config, records
 from mountd.contract import helping, starting
 from mountd.contract.helping import Grant, HelperOrder
 from mountd.contract.serving import sealed
-from mountd.errors import DefectError
+from mountd.errors import DefectError, MountdError
 from mountd.processes import ProcessId
 from mountd.stores.credentials.origins import secret_variables
 
@@ -274,7 +274,8 @@ class OwnHelper:
     def _mind(self, process: HelperProcess) -> None:
         """Start another when this one was killed: processes that were spawned know its address and cannot."""
         poll = select.poll()
-        with contextlib.suppress(OSError, ValueError):  # closed by `close`
+        # Closed by `close`; or no other can be started, which whoever asks next is told.
+        with contextlib.suppress(OSError, ValueError, MountdError):
             poll.register(process.fileno(), select.POLLRDHUP)
             poll.poll()
             if self._process is process and process.was_killed():

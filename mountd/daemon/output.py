@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _POLL_S = 0.1
 _SHOWN = 3
+_ANSWER_S = 20.0  # less than a starter's patience: it must hear why there is no mount
 
 
 class OutputWorker:
@@ -67,7 +68,10 @@ class OutputWorker:
         folder = output.spool
         if mounting.resolve(folder).is_relative_to(self.mountpoint):
             raise BadInputError(f"{folder}: the spool lies below the mount point {self.mountpoint}; see --spool-dir")
-        destination = Destination.open(output.url, output.prefix, order.credentials.get(output.url))
+        credential = order.credentials.get(output.url)
+        if not self._work.restarts:  # later, a store that is away for a moment must not end the mount
+            Destination.open(output.url, output.prefix, credential, deadline_s=_ANSWER_S).controls("")
+        destination = Destination.open(output.url, output.prefix, credential)
         try:
             return open_spool(
                 destination,

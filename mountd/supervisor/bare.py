@@ -20,6 +20,7 @@ class BareFolder:
     def __init__(self, mountpoint: Path) -> None:
         self._mountpoint = mountpoint
         self._descriptor: int | None = None
+        self._had = stat.S_IWUSR
 
     def prepare(self) -> None:
         """See that it is empty, and may be mounted on: fusermount3 wants the right to write.
@@ -29,6 +30,8 @@ class BareFolder:
         """
         if self._descriptor is None:
             self._descriptor = os.open(self._mountpoint, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            # Of a mount whose supervisor was killed none is left; its owner's right is given back then, and no more.
+            self._had = stat.S_IMODE(os.fstat(self._descriptor).st_mode) & _WRITE or stat.S_IWUSR
         found = os.listdir(self._descriptor)  # noqa: PTH208  # by its descriptor
         if found:
             raise MountPointError(
@@ -42,9 +45,9 @@ class BareFolder:
         self._chmod(remove=_WRITE)
 
     def release(self) -> None:
-        """The mount is over: its owner may write there again."""
+        """The mount is over: whoever could write there may again."""
         if self._descriptor is not None:
-            self._chmod(add=stat.S_IWUSR)
+            self._chmod(add=self._had)
             os.close(self._descriptor)
             self._descriptor = None
 

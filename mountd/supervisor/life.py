@@ -240,7 +240,10 @@ class Supervisor:
         owner = order.owner if order.lifeline else None
         manifest = order.manifest if order.owns_manifest else None
         processes = ProcessId.of(os.getpid()), ProcessId.of(worker.pid)
-        records.write(MountRecord(order.mountpoint, order.source, *processes, order.mark, owner, manifest))
+        is_output = order.output is not None
+        records.write(
+            MountRecord(order.mountpoint, order.source, *processes, order.mark, owner, manifest, is_output=is_output)
+        )
 
     def _print_status(self) -> None:
         ours, theirs = socket.socketpair()

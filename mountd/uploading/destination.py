@@ -65,6 +65,12 @@ class Destination:
             if key and not info.key.startswith(f"{CONTROL}/"):
                 yield replace(info, key=key)
 
+    def find(self, key: str) -> ObjectInfo | None:
+        """What lies under `key` now."""
+        whole = self.prefix + key
+        found = (info for info in self.lister.list(whole) if info.key == whole and not info.is_directory)
+        return next((replace(info, key=key) for info in found), None)
+
     def write(self, key: str, source: Path | bytes, *, overwrite: bool) -> ObjectInfo:
         """Store one object; errors as `Writer.write`."""
         self.step(f"before write {key}")

@@ -60,6 +60,7 @@ CREATE TABLE nodes (
     UNIQUE (parent, name)
 );
 CREATE INDEX pending ON nodes (closed_s) WHERE pending;
+CREATE INDEX held ON nodes (held) WHERE held NOT NULL;
 CREATE INDEX doomed ON objects (doomed) WHERE doomed;
 """
 
@@ -110,7 +111,8 @@ class Journal:
             try:
                 yield self._connection
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                if self._connection.in_transaction:  # SQLite may have ended it itself: on a full disk it does
+                    self._connection.execute("ROLLBACK")
                 raise
             self._connection.execute("COMMIT")
             self._step(f"after {name}")

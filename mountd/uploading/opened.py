@@ -35,12 +35,15 @@ class Staging:
     stages: Stages
     destination: Destination
 
-    def bring(self, held: str) -> tuple[int, int]:
-        """A new stage with the bytes of an object, pinned; ENOSPC, or as the store raises it."""
-        row = self.journal.row("SELECT * FROM objects WHERE key = ?", held)
+    def bring(self, inode: int) -> tuple[int, int]:
+        """A new stage with the bytes of a file that only the store has, pinned; ENOSPC, or as the store raises it."""
+        # One query: once the file has a stage, the object under that key may be another file's.
+        row = self.journal.row(
+            "SELECT o.* FROM nodes n JOIN objects o ON o.key = n.held WHERE n.inode = ? AND n.stage IS NULL", inode
+        )
         if row is None:
-            raise refused(errno.ESTALE, held)
-        info = ObjectInfo(held, row["size"], row["etag"], row["mtime_ns"], md5=row["md5"])
+            raise refused(errno.ESTALE, inode)
+        info = ObjectInfo(row["key"], row["size"], row["etag"], row["mtime_ns"], md5=row["md5"])
         stage, descriptor = self.stages.new()
         try:
             self.stages.reserve(stage, info.size)
@@ -59,9 +62,11 @@ class Opened:
         self._staging = staging
         self.lock = threading.RLock()
         self._attributes = attributes(row)
-        self._stage: int | None = row["stage"]
+        # The stage is looked up at the first use: until others know that the file is open, it may be dropped.
+        self._stage: int | None = None
+        self._descriptor = -1
         self._held: str | None = row["held"]
-        self._descriptor = -1 if self._stage is None else staging.stages.open(self._stage)
+        self._flushed = bool(row["flushed"])  # a close has promised this content
         self._changing = False  # the journal knows that this content is not whole
         self._is_open = row["state"] == "open"
         self._unlinked = False
@@ -88,14 +93,34 @@ class Opened:
     def read(self, offset: int, size: int) -> bytes:
         """Bytes of the stage, or of the object, pinned."""
         with self.lock:
+            etag = self._etag()
             if self._descriptor >= 0:
                 return os.pread(self._descriptor, size, offset)
             size = max(0, min(size, self._attributes.size - offset))
             held = self._held
         if not size or held is None:
             return b""
-        row = self._staging.journal.row("SELECT etag FROM objects WHERE key = ?", held)
-        return self._staging.destination.read(held, offset, size, row["etag"] if row else "gone")
+        try:
+            return self._staging.destination.read(held, offset, size, etag)
+        except MountdError:
+            with self.lock:
+                self._etag()
+                if self._descriptor >= 0:  # brought meanwhile, and its object replaced
+                    return os.pread(self._descriptor, size, offset)
+            raise
+
+    def _etag(self) -> str:
+        """Of the object that holds the bytes, if they are not here; an upload brings those of a moved file by itself."""
+        if self._descriptor >= 0 or self._unlinked:
+            return ""
+        row = self._staging.journal.row(
+            "SELECT n.stage, o.etag FROM nodes n LEFT JOIN objects o ON o.key = n.held WHERE n.inode = ?",
+            self._attributes.inode,
+        )
+        if row is not None and row["stage"] is not None:
+            self._descriptor = self._staging.stages.open(row["stage"])
+            self._stage = row["stage"]
+        return str(row["etag"]) if row is not None and row["etag"] else "gone"
 
     def write(self, offset: int | None, data: bytes | memoryview) -> int:
         """Write all of `data`; None is the end of the file."""
@@ -140,6 +165,7 @@ class Opened:
         """What was written is durable."""
         with self.lock:
             if not self._unlinked and self._is_open:
+                self._etag()
                 self._settle("fsynced", state="open", flushed=not self._changing, durable=True)
 
     def close(self) -> bool:
@@ -154,8 +180,22 @@ class Opened:
     def bring(self) -> None:
         """Have the bytes here: its name will be gone, and the object with it."""
         with self.lock:
-            if self._stage is None and self._held is not None:
-                self._stage, self._descriptor = self._staging.bring(self._held)
+            self._etag()
+            if self._stage is not None or self._held is None:
+                return
+            try:
+                stage, descriptor = self._staging.bring(self._attributes.inode)
+            except (MountdError, OSError):
+                self._etag()
+                if self._descriptor < 0:
+                    raise
+                return
+            self._etag()
+            if self._descriptor < 0:
+                self._stage, self._descriptor = stage, descriptor
+            else:  # an upload was quicker
+                os.close(descriptor)
+                self._staging.stages.remove(stage)
 
     def unlink(self) -> None:
         """Its name is gone."""
@@ -175,6 +215,7 @@ class Opened:
         """(stage, generation) of what the store lacks, held for whoever sends it; None if it lacks nothing."""
         with self.lock:
             inode = self._attributes.inode
+            self._etag()
             row = self._staging.journal.row("SELECT generation FROM nodes WHERE inode = ? AND pending", inode)
             if row is None or self._stage is None or self._unlinked:
                 return None
@@ -190,33 +231,52 @@ class Opened:
             return
         if self._changing and not (empty and self._attributes.size):
             return
+        self._etag()
+        is_here = self._stage is not None
+        if not empty:
+            self.bring()
         old = self._stage
         if empty or old is None:
-            fresh = empty or self._held is None
-            stage, descriptor = self._staging.stages.new() if fresh else self._staging.bring(self._held or "")
-        else:
-            self._tell_change(old)
-            if not self._staging.stages.is_held(old):
-                return
+            self._begin_in(*self._staging.stages.new(), size=0 if empty else self._attributes.size)
+            return
+        if not is_here:
+            self._staging.stages.flush()
+        # Durable: what a close has promised is not to be taken for whole after a power cut, once bytes of it are others.
+        self._tell_change(old, self._attributes.size, durable=self._flushed)
+        if not self._staging.stages.is_held(old):
+            return
+        try:
             stage, descriptor = self._staging.stages.copy(old)
-        self._staging.stages.flush()
-        if empty:
-            self._attributes = replace(self._attributes, size=0)
-        self._tell_change(stage)
+        except BaseException:
+            self._changing = False  # the next write must not go into what is being sent
+            raise
+        self._begin_in(stage, descriptor, self._attributes.size)
+
+    def _begin_in(self, stage: int, descriptor: int, size: int) -> None:
+        """Tell the journal of a new content in a new stage, and let the old one go."""
+        try:
+            self._staging.stages.flush()
+            self._tell_change(stage, size)
+        except BaseException:
+            self._changing = False
+            os.close(descriptor)
+            self._staging.stages.remove(stage)
+            raise
         if self._descriptor >= 0:
             os.close(self._descriptor)
-        self._stage, self._descriptor = stage, descriptor
+        old, self._stage, self._descriptor = self._stage, stage, descriptor
+        self._attributes = replace(self._attributes, size=size)
         if old is not None:
             self._staging.stages.remove(old)
 
-    def _tell_change(self, stage: int) -> None:
-        with self._staging.journal.transaction("changed") as connection:
+    def _tell_change(self, stage: int, size: int, *, durable: bool = False) -> None:
+        with self._staging.journal.transaction("changed", durable=durable) as connection:
             connection.execute(
                 "UPDATE nodes SET state = 'open', flushed = 0, pending = 1, held = NULL, error = NULL,"
                 " generation = generation + 1, stage = ?, size = ? WHERE inode = ?",
-                (stage, self._attributes.size, self._attributes.inode),
+                (stage, size, self._attributes.inode),
             )
-        self._held, self._changing, self._is_open = None, True, True
+        self._held, self._flushed, self._changing, self._is_open = None, False, True, True
 
     def _grow(self, size: int) -> None:
         if self._stage is not None:
@@ -224,13 +284,14 @@ class Opened:
 
     def _settle(self, step: str, *, state: str, flushed: bool, durable: bool) -> None:
         """Tell the journal; durable: first the bytes, then what is said of them."""
-        if durable:
+        if durable and self._descriptor >= 0:
             os.fdatasync(self._descriptor)
         with self._staging.journal.transaction(step, durable=durable) as connection:
             connection.execute(
                 "UPDATE nodes SET state = ?, flushed = ?, size = ?, mtime_ns = ?, closed_s = ? WHERE inode = ?",
                 (state, flushed, self._attributes.size, self._attributes.mtime_ns, time.time(), self._attributes.inode),
             )
+        self._flushed = flushed
 
 
 def errno_of(error: MountdError) -> OSError:

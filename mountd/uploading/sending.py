@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mountd.errors import BadInputError, CorruptDataError
+from mountd.errors import BadInputError, CorruptDataError, DestinationExistsError
 from mountd.stores.base import ObjectInfo
 from mountd.uploading.destination import COMMIT, Destination
 from mountd.uploading.journal import Journal
@@ -85,8 +85,16 @@ class Sender:
             )
         self.ownership.check()
         ours = before is not None and bool(before["etag"])
-        info = self.destination.write(key, source, overwrite=ours or self.overwrite)
+        try:
+            info = self.destination.write(key, source, overwrite=ours or self.overwrite)
+        except DestinationExistsError:
+            found = self.destination.find(key) if before is not None and before["state"] == "sending" else None
+            if found is None or not self.destination.holds(found, size, md5):
+                raise
+            info = found  # an attempt before this one, whose outcome was not heard
         if info.size != size or (info.md5 is not None and info.md5 != md5):
+            with self.journal.transaction(f"spoilt {key}") as connection:  # ours all the same, and may be replaced
+                connection.execute("UPDATE objects SET state = 'lost', etag = ? WHERE key = ?", (info.etag, key))
             raise CorruptDataError(
                 f"{source}: changed while it was sent to {self.destination.named(key)}; send it again"
             )
@@ -98,27 +106,32 @@ class Sender:
         self.ownership.check()
         self.destination.delete(key)
         with self.journal.transaction(f"removed {key}") as connection:
-            connection.execute("DELETE FROM objects WHERE key = ? AND doomed", (key,))
+            # A file may have come back under this name meanwhile, and have counted on the object.
+            connection.execute("UPDATE nodes SET pending = 1, held = NULL WHERE held = ? AND stage NOT NULL", (key,))
+            connection.execute("DELETE FROM objects WHERE key = ?", (key,))
 
     def verify(self) -> None:
         """Compare what was sent with the store's own listing.
 
         Raises:
-            CorruptDataError: names what is missing or another; the next attempt sends it again.
+            CorruptDataError: names what is missing or another; the next attempt sends it again, if its bytes are here.
         """
+        gone = [row["key"] for row in self.journal.rows("SELECT key FROM objects WHERE state = 'lost' AND NOT doomed")]
         missing = {row["key"]: row for row in self.journal.rows("SELECT * FROM objects WHERE state = 'sent'")}
         for info in self.destination.objects():
             row = missing.get(info.key)
             if row is not None and _is_as_sent(row, info):
                 del missing[info.key]
-        if missing:
+        if missing or gone:
             with self.journal.transaction("lost") as connection:
                 lost = [(key,) for key in missing]
                 connection.executemany("UPDATE objects SET state = 'lost' WHERE key = ?", lost)
                 connection.executemany(
                     "UPDATE nodes SET pending = 1, held = NULL WHERE held = ? AND stage NOT NULL", lost
                 )
-            shown = ", ".join(sorted(missing)[:_SHOWN])
+                # Nobody is to go on with the commit from here: files are to be sent first.
+                connection.execute("UPDATE facts SET value = '' WHERE name = 'commit' AND value = 'writing'")
+            shown = ", ".join(sorted([*missing, *gone])[:_SHOWN])
             raise CorruptDataError(f"{self.destination.named('')}: sent, but not in the store as sent: {shown}")
 
     def _note_sent(self, info: ObjectInfo, also: Also) -> None:

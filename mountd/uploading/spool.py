@@ -9,8 +9,9 @@ writes to it. A process that is killed at any point leaves a spool that the next
 open and not closed is kept, named as incomplete, and not sent.
 """
 
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -57,6 +58,7 @@ class Spool(FileSystem):
             sender.settle({info.key: info for info in sender.destination.objects()})
         stages = {row["stage"] for row in journal.rows("SELECT stage FROM nodes WHERE stage NOT NULL")}
         self._staging.stages.keep(stages)
+        self._replace_missing(stages)
         torn = journal.rows("SELECT * FROM nodes WHERE state = 'open'")
         with journal.transaction("recovered") as connection:
             for row in torn:
@@ -65,6 +67,23 @@ class Spool(FileSystem):
                 connection.execute("UPDATE nodes SET state = ?, size = ? WHERE inode = ?", (state, size, row["inode"]))
             connection.execute("UPDATE nodes SET error = NULL WHERE error NOT NULL")
         self._uploads.start()
+
+    def _replace_missing(self, stages: Collection[int]) -> None:
+        """A power cut may take the last steps back, and not that their stages were removed.
+
+        Bytes that the store has are there still; of others the file is named as incomplete, and empty.
+        """
+        for missing in (each for each in stages if not self._staging.stages.has(each)):
+            stage, descriptor = self._staging.stages.new()
+            os.close(descriptor)
+            with self._journal.transaction("missing") as connection:
+                connection.execute(
+                    "UPDATE nodes SET stage = NULL WHERE stage = ? AND held NOT NULL AND NOT pending", (missing,)
+                )
+                connection.execute(
+                    "UPDATE nodes SET stage = ?, size = 0, state = 'open', flushed = 0 WHERE stage = ?",
+                    (stage, missing),
+                )
 
     def close(self) -> None:
         """End all threads; what is not in the store yet stays in the spool for the next process."""

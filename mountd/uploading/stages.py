@@ -48,6 +48,11 @@ class Stages:
         for stage in set(self._sizes) - set(wanted):
             self.remove(stage)
 
+    def has(self, stage: int) -> bool:
+        """Whether there is such a stage."""
+        with self._lock:
+            return stage in self._sizes
+
     def path(self, stage: int) -> Path:
         """The file of a stage."""
         return self._folder / str(stage)

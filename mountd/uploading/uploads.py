@@ -7,12 +7,13 @@ store that cannot be reached is asked again later.
 The lock protects what is under way and what was refused; nothing but dictionary work is done under it.
 """
 
+import itertools
 import logging
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Final
@@ -26,6 +27,7 @@ _LOG = logging.getLogger(__name__)
 _AGAIN_S: Final = 15.0
 _ROOM_WAIT_S: Final = 60.0
 _WAY_WAIT_S: Final = 60.0
+_PAGE: Final = 64
 
 
 class Uploads:
@@ -145,16 +147,26 @@ class Uploads:
             self._done(key)
 
     def _drop_one(self) -> bool:
-        """Forget the stage of one file that the store has."""
-        stages = self._staging.stages
-        for row in self._staging.journal.rows(
+        """Forget the stage of one file that the store has, and that nobody has open."""
+        journal, stages = self._staging.journal, self._staging.stages
+        for row in journal.rows(
             "SELECT inode, stage FROM nodes WHERE stage NOT NULL AND NOT pending AND state = 'closed' ORDER BY closed_s"
         ):
-            if not self._is_open(row["inode"]):
-                with self._staging.journal.transaction("dropped") as connection:
-                    connection.execute("UPDATE nodes SET stage = NULL WHERE inode = ? AND NOT pending", (row["inode"],))
-                stages.remove(row["stage"])
-                return True
+            inode, stage = row["inode"], row["stage"]
+            if self._is_open(inode):
+                continue
+            with journal.transaction("dropped") as connection:
+                drop = "UPDATE nodes SET stage = NULL WHERE inode = ? AND stage = ? AND NOT pending"
+                dropped = connection.execute(drop, (inode, stage)).rowcount
+            if not dropped:  # written to meanwhile
+                continue
+            if self._is_open(inode):  # whoever opened it since may have found the stage
+                with journal.transaction("kept") as connection:
+                    keep = "UPDATE nodes SET stage = ? WHERE inode = ? AND stage IS NULL AND NOT pending"
+                    connection.execute(keep, (stage, inode))
+                continue
+            stages.remove(stage)
+            return True
         return False
 
     def _run(self) -> None:
@@ -213,9 +225,10 @@ class Uploads:
             key = row["key"]
             if key not in stuck and self._may_go(key):
                 found.append((key, lambda key=key: self._remove(key)))  # type: ignore[misc]
-        pending = "SELECT inode, stage, closed_s FROM nodes WHERE pending AND state = 'closed' AND error IS NULL"
         now_s = time.time()
-        for row in journal.rows(f"{pending} ORDER BY closed_s LIMIT ?", most + len(paused)):  # our own text
+        for row in self._pending():
+            if len(found) >= most:
+                break
             if 0 <= now_s - row["closed_s"] < self._settle_s and not self._draining:
                 continue
             if row["inode"] in paused:
@@ -223,6 +236,19 @@ class Uploads:
             with suppress(OSError):  # it was removed meanwhile
                 found.extend(self._job(row["inode"], row["stage"]))
         return found
+
+    def _pending(self) -> Iterator[sqlite3.Row]:
+        """What waits to be sent by the time that it was closed: however many at the head may not go yet."""
+        query = "SELECT inode, stage, closed_s FROM nodes WHERE pending AND state = 'closed' AND error IS NULL"
+        for number in itertools.count():
+            rows = self._staging.journal.rows(
+                f"{query} ORDER BY closed_s LIMIT ? OFFSET ?",
+                _PAGE,
+                number * _PAGE,  # our own text
+            )
+            yield from rows
+            if len(rows) < _PAGE:
+                return
 
     def _job(self, inode: int, stage: int | None) -> list[tuple[str, Callable[[], None]]]:
         """What brings a pending file nearer to the store; nothing while something doomed lies in its way."""
@@ -232,7 +258,12 @@ class Uploads:
         return [] if self._is_blocked(key) else [(key, lambda: self._send(inode, key))]
 
     def _is_blocked(self, key: str) -> bool:
-        """True while a doomed object is a folder of the key, or below it: a file system cannot hold both."""
+        """True while a doomed object is a folder of the key, or below it: a file system cannot hold both.
+
+        Also while the bytes of a moved file are in the object with this key, and nowhere else.
+        """
+        if self._is_needed(key):
+            return True
         doomed = self._staging.journal.rows("SELECT key FROM objects WHERE doomed AND key != ?", key)
         return any(_in_line(key, row["key"]) for row in doomed)
 
@@ -241,8 +272,11 @@ class Uploads:
         at = self._nodes.at(key)
         if at is not None and not at["is_directory"]:
             return False
-        needed = "SELECT 1 FROM nodes WHERE held = ? AND stage IS NULL"
-        return self._staging.journal.row(needed, key) is None
+        return not self._is_needed(key)
+
+    def _is_needed(self, key: str) -> bool:
+        found = self._staging.journal.row("SELECT 1 FROM nodes WHERE held = ? AND stage IS NULL LIMIT 1", key)
+        return found is not None
 
     def _remove(self, key: str) -> None:
         try:
@@ -277,7 +311,7 @@ class Uploads:
             row = self._nodes.row(inode)
             if row["stage"] is not None or row["held"] is None:
                 return
-            stage, descriptor = self._staging.bring(row["held"])
+            stage, descriptor = self._staging.bring(inode)
             os.close(descriptor)
             with self._staging.journal.transaction("brought") as connection:
                 connection.execute(

@@ -62,11 +62,11 @@ class Arguments:
         specs += [input_spec(name, each, folder) for name, each in references.items() if each.mode != _UPLOAD]
         return tuple(specs)
 
-    def outputs(self) -> tuple[OutputSpec, ...]:
-        """What the job is told of its outputs."""
+    def outputs(self, folder: WorkspaceFolder) -> tuple[OutputSpec, ...]:
+        """What the job in the workspace `folder` is told of its outputs."""
         references = {name: reference(each, name) for name, each in self.references.items()}
-        specs = [output_spec(name, each) for name, each in self.output_data.items()]
-        specs += [output_spec(name, each) for name, each in references.items() if each.mode == _UPLOAD]
+        specs = [output_spec(name, each, folder) for name, each in self.output_data.items()]
+        specs += [output_spec(name, each, folder) for name, each in references.items() if each.mode == _UPLOAD]
         return tuple(specs)
 
     def aliases(self) -> dict[str, str]:

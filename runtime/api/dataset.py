@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runtime.api.file_dataset import FileDataset
-from runtime.api.registered import folder_in, folder_of
+from runtime.api.registered import folder_in, folder_of, validating
 from runtime.api.tabular_dataset import TabularDataset
 from runtime.api.tabular_factory import TabularDatasetFactory
 from runtime.catalog import DatasetRecord, open_catalog
@@ -55,7 +55,8 @@ class FileDatasetFactory:
             parse_partition_format(partition_format)
         dataset = FileDataset(FileDefinition(paths, partition_format), folder_in(path))
         if validate and partition_format is not None:
-            _check_partition(dataset)
+            with validating():
+                _check_partition(dataset)
         return dataset
 
     @staticmethod

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from runtime.api.consumption import DatasetConsumptionConfig
+from runtime.api.registered import folder_in
 from runtime.errors import UserErrorException
 from runtime.outputs import DEFAULT_DATASTORE, DEFAULT_PATH, OutputSpec
 
@@ -37,6 +38,7 @@ class OutputFileDatasetConfig:
         datastore, path = _destination(destination)
         name = name or f"output_{uuid.uuid4().hex[:8]}"
         self._spec = OutputSpec(name, datastore, path, mode="mount", source=source, partition_format=partition_format)
+        self._home = folder_in(tuple(destination)) if destination else None
         self._producer: dict[str, Any] = {}
 
     @property
@@ -52,6 +54,20 @@ class OutputFileDatasetConfig:
     @property
     def spec(self) -> OutputSpec:
         """What the job is told."""
+        return self._spec
+
+    def spec_in(self, folder: "WorkspaceFolder") -> OutputSpec:
+        """What a job of the workspace `folder` is told.
+
+        Raises:
+            UserErrorException: the datastore is one of another workspace; its name may mean another place here.
+        """
+        home = self._home
+        if home is not None and home != folder:
+            raise UserErrorException(
+                f"output '{self.name}': its datastore '{self._spec.datastore}' is one of the workspace {home.path}, and the "
+                f"job is of {folder.path}; give one of that"
+            )
         return self._spec
 
     def as_mount(self, disable_metadata_cache: bool = False) -> Self:  # noqa: ARG002, FBT001, FBT002 # v1's signature
@@ -170,7 +186,7 @@ class OutputFileDatasetConfig:
 
     def _take(self, other: "OutputFileDatasetConfig") -> None:
         """Be the same output as `other`: what its job is told, and which run produced it."""
-        self._spec, self._producer = other._spec, other._producer  # noqa: SLF001 # of this class
+        self._spec, self._home, self._producer = other._spec, other._home, other._producer  # noqa: SLF001 # of this class
 
     def _changed(self, **changes: Any) -> Self:
         from dataclasses import replace

@@ -120,7 +120,7 @@ class Wiring:
             if isinstance(given, DatasetConsumptionConfig) and given.name not in inputs:
                 inputs[given.name] = given.spec_in(self._folder)
         for output in step.written():
-            outputs.setdefault(output.name, output.spec)
+            outputs.setdefault(output.name, output.spec_in(self._folder))
             output.note_producer(spec.run_id)
         return dataclasses.replace(spec, inputs=tuple(inputs.values()), outputs=tuple(outputs.values()))
 

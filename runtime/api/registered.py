@@ -1,12 +1,29 @@
 """What datasets of every kind share: their record in a workspace's catalog, its description and its tags."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Self
 
+from mountd.errors import DefectError, MountdError
 from runtime.catalog import DatasetRecord, open_catalog
 from runtime.datasets.paths import NamesPath
-from runtime.errors import UserErrorException
+from runtime.errors import DatasetValidationError, UserErrorException
 from runtime.workspace import WorkspaceFolder
+
+
+@contextmanager
+def validating() -> Iterator[None]:
+    """Whatever the stores say while a dataset is validated has the class that v1's scripts catch.
+
+    Raises:
+        DatasetValidationError: a file is not there, or cannot be read.
+    """
+    try:
+        yield
+    except DefectError:
+        raise
+    except MountdError as error:
+        raise DatasetValidationError(str(error)) from error
 
 
 class RegisteredDataset:

@@ -151,14 +151,14 @@ def input_spec(name: str, given: object, folder: WorkspaceFolder) -> InputSpec:
     raise UserErrorException(f"run_config.data[{name!r}]: {type(given).__name__} is no input; give a Data")
 
 
-def output_spec(name: str, given: object) -> OutputSpec:
-    """What a job is told of `given`, its output `name`.
+def output_spec(name: str, given: object, folder: WorkspaceFolder) -> OutputSpec:
+    """What a job of the workspace `folder` is told of `given`, its output `name`.
 
     Raises:
-        UserErrorException: it is no output, or names no place.
+        UserErrorException: it is no output, or names no place of this workspace.
     """
     if isinstance(given, OutputFileDatasetConfig):
-        return replace(given.spec, name=name)
+        return replace(given.spec_in(folder), name=name)
     if isinstance(given, DataReferenceConfiguration):
         datastore, path = given.datastore_name or DEFAULT_DATASTORE, given.path_on_datastore or DEFAULT_PATH
         return OutputSpec(name, datastore, path, overwrite=given.overwrite, source=given.path_on_compute)

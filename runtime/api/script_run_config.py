@@ -121,7 +121,7 @@ class ScriptRunConfig:
             self._command(interpreter, elements, taken),
             str(copied),
             taken.inputs(folder),
-            taken.outputs(),
+            taken.outputs(folder),
             tags=tags,
             environment=_with_path(environment, interpreter),
             ranks=ranks,

@@ -156,7 +156,9 @@ def _made(
 
 def _validated(dataset: TabularDataset) -> TabularDataset:
     """What was given, once the first row has been read."""
-    with contextlib.closing(dataset.take(1).to_batches()) as batches:
+    from runtime.api.registered import validating
+
+    with validating(), contextlib.closing(dataset.take(1).to_batches()) as batches:
         next(batches, None)
     return dataset
 

@@ -31,7 +31,7 @@ from runtime.errors import AzureMLException, JobError
 from runtime.job import finish, leftovers, lineage, mounted, processes, runs
 from runtime.job.bell import Bell
 from runtime.job.child import KeptChild
-from runtime.job.layout import Layout
+from runtime.job.layout import InputPlace, Layout
 from runtime.job.planning import plan
 from runtime.job.relay import Relay
 from runtime.job.runs import InputRecord, OutputRecord, RunRecord
@@ -305,11 +305,17 @@ def _destined(workspace: WorkspaceFolder, layout: Layout) -> dict[str, mounted.M
     }
 
 
+def _called(place: InputPlace) -> str:
+    """The name of an input's dataset: scripts hand over its id, which tells a reader of the run nothing."""
+    is_id = place.spec.dataset == place.facts.dataset_id
+    return place.facts.name if is_id and place.facts.name else place.spec.dataset
+
+
 def _input_records(layout: Layout) -> tuple[InputRecord, ...]:
     return tuple(
         InputRecord(
             each.spec.name,
-            each.spec.dataset,
+            _called(each),
             each.mode,
             each.spec.mode,
             each.value,

@@ -54,12 +54,16 @@ _NOBODY = Identity("local")
 
 @dataclass(frozen=True, slots=True)
 class InputFacts:
-    """What the catalog says of an input's dataset. `single_file` is its path in the tree if one file is all there is."""
+    """What the catalog says of an input's dataset. `single_file` is its path in the tree if one file is all there is.
+
+    `name` is the one that it is registered by; none is ''.
+    """
 
     dataset_id: str
     digest: str
     version: int = 0
     single_file: str | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

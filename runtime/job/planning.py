@@ -7,8 +7,9 @@ import os
 import shutil
 from collections.abc import Mapping
 
+from mountd.errors import BadInputError
 from runtime.datasets import file
-from runtime.errors import JobError
+from runtime.errors import JobError, UserErrorException
 from runtime.job.layout import InputFacts, Layout, Surroundings, lay_out
 from runtime.job.spec import JobSpec
 from runtime.workspace import WorkspaceFolder
@@ -27,7 +28,7 @@ def plan(
     for each in spec.inputs:
         record = file.find_record(workspace, each.dataset)
         frozen[each.name] = opened = file.open_record(workspace, record)
-        facts[each.name] = InputFacts(record.id, record.digest, record.version, opened.single_file)
+        facts[each.name] = InputFacts(record.id, record.digest, record.version, opened.single_file, record.name)
     around = Surroundings(
         workspace.path,
         workspace.runs_path,
@@ -56,11 +57,16 @@ def _why_no_output_mount() -> str | None:
 
 
 def _secret_names(workspace: WorkspaceFolder, spec: JobSpec) -> frozenset[str]:
-    """The variables that the child must not see; every datastore that an output goes to is looked up on the way."""
+    """The variables that the child must not see; on the way each datastore that an output goes to is seen to take some."""
+    from mountd.stores import registry
     from runtime import datastores
 
     for output in spec.outputs:
-        datastores.get(workspace, output.datastore)
+        url = datastores.get(workspace, output.datastore).url
+        try:
+            registry.open_writer(url, None)  # asks nobody; a command may run for days before its files are wanted
+        except BadInputError as error:
+            raise UserErrorException(f"output '{output.name}': {error}") from None
     return datastores.secret_variables(workspace)
 
 

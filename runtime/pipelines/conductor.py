@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import FrameType
@@ -21,7 +21,8 @@ from types import FrameType
 if __name__ == "__main__":  # run by path with -P: find our own package, after all others
     sys.path.append(str(Path(__file__).resolve().parents[2]))
 
-from runtime.job import processes, runs
+from runtime.errors import AzureMLException
+from runtime.job import canceling, processes, runs
 from runtime.job.launcher import never_ran
 from runtime.job.runs import RunRecord
 from runtime.job.spec import JobSpec
@@ -106,7 +107,7 @@ class Conductor:
         with self._lock:
             self._running[number] = launcher.pid
         if self._stopped:
-            processes.send(launcher.pid, signal.SIGTERM)
+            self._cancel({number: launcher.pid})
         launcher.wait()
         with self._lock:
             del self._running[number]
@@ -159,9 +160,20 @@ class Conductor:
         del number
         self._stopped = True
         with self._lock:
-            pids = list(self._running.values())
-        for pid in pids:
-            processes.send(pid, signal.SIGTERM)
+            running = dict(self._running)
+        self._cancel(running)
+
+    def _cancel(self, running: Mapping[int, int]) -> None:
+        """End these steps, on a thread each: a launcher that has just been started cannot hear it yet."""
+        for number, pid in running.items():
+            threading.Thread(target=self._cancel_one, args=(number, pid), name="cancel", daemon=True).start()
+
+    def _cancel_one(self, number: int, pid: int) -> None:
+        step = self._plan.steps[number]
+        try:
+            canceling.cancel(self._workspace, step.spec.run_id, pid)
+        except (AzureMLException, OSError) as error:
+            self._say(f"step '{step.name}' cannot be canceled: {error}")
 
 
 def main(arguments: Sequence[str]) -> int:

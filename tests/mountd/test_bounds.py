@@ -56,6 +56,7 @@ def read_all(world: Served, mount: client.Mount) -> None:
     assert wrong(reads, read_apart(reads)) == []
 
 
+@pytest.mark.full  # it needs both processors for itself
 def test_a_worker_of_256_mib_serves_64_readers_and_is_not_killed(world: Served, tmp_path: Path) -> None:
     if reason := why_no_cgroup():
         pytest.skip(reason)
@@ -79,6 +80,7 @@ def test_a_worker_of_256_mib_serves_64_readers_and_is_not_killed(world: Served, 
 
 @pytest.mark.full
 @pytest.mark.timeout(900)
+@pytest.mark.full  # it needs both processors for itself
 def test_a_worker_of_256_mib_serves_10_gib_to_64_readers_and_is_not_killed(tmp_path: Path) -> None:
     if reason := why_no_cgroup():
         pytest.skip(reason)

@@ -89,7 +89,7 @@ def test_too_few_descriptors_to_mount_with_are_one_line(world: Served, tmp_path:
 def test_a_supervisor_without_a_descriptor_lets_callers_wait_and_reads_go_on(
     world: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "_STATUS_TIMEOUT_S", 60.0)  # the caller must still wait when all is read
+    monkeypatch.setattr(client.asking, "_STATUS_TIMEOUT_S", 60.0)  # the caller must still wait when all is read
     with mounted_with("-n 256", world, tmp_path) as told, ThreadPoolExecutor(1) as asking:
         supervisor, mountpoint = told["supervisor_pid"], tmp_path / "mnt"
         had = resource.prlimit(supervisor, resource.RLIMIT_NOFILE)

@@ -170,7 +170,7 @@ def test_status_has_the_keys_of_the_contract(mount: client.Mount) -> None:
     status = mount.status()
     assert set(status) >= {"mountpoint", "source", "driver", "supervisor_pid", "worker_pid", "restarts", "files"}
     assert set(status) >= {"bytes", "uptime_s", "reads", "fetch", "cache", "memory", "prefetch", "plan"}
-    assert set(status["reads"]) == {"count", "bytes"}
+    assert set(status["reads"]) == {"count", "bytes", "waited", "wait_us"}
     assert set(status["fetch"]) >= {"requests", "bytes", "errors", "retries", "hedged", "in_flight"}
     assert set(status["cache"]) >= {"hits", "misses", "bytes", "limit_bytes", "corrupt"}
     assert status["files"] == sum(not name.endswith("/") for name in SIZES)
@@ -201,7 +201,8 @@ def test_what_was_fetched_once_is_not_fetched_again_by_the_next_mount(tree: Path
             assert (mount.mountpoint / "folder/three extents and seven").stat().st_size == 3 * MIB + 7
             data = (mount.mountpoint / "folder/three extents and seven").read_bytes()
             assert data == content("folder/three extents and seven", 0, 3 * MIB + 7)
-            assert mount.status()["fetch"]["bytes"] == expected
+            fetch = mount.status()["fetch"]
+            assert expected <= fetch["bytes"] <= expected + fetch["hedged"] * MIB  # a slow machine asks twice
 
 
 @pytest.mark.parametrize("cache", ["auto", "always"])

@@ -13,6 +13,7 @@ pytestmark = pytest.mark.fuse
 BATCHES, BATCH = 8, 300  # of 1200 reads the slowest but one is the 99.9th percentile
 
 
+@pytest.mark.full  # what others do meanwhile would be told, too
 def test_one_request_in_a_hundred_that_hangs_costs_no_reader_twice_the_usual(tmp_path: Path) -> None:
     names = [f"{batch}/{number}" for batch in range(BATCHES) for number in range(BATCH)]
     plain = make_tree(tmp_path / "plain", dict.fromkeys(names, 4 * KIB))

@@ -4,17 +4,22 @@ import errno
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from mountd import client
-from mountd.errors import BadInputError, MountdError, MountPointError
+from mountd.contract.serving import Work
+from mountd.contract.starting import Order
+from mountd.daemon import output
+from mountd.errors import BadInputError, MountdError, MountPointError, StoreUnreachableError
 from mountd.fuse import mounting
+from mountd.fuse.table import InFlightTable
 from mountd.stores import registry
 from mountd.stores.credentials import Credential
 from mountd.stores.registry import file_url
@@ -134,6 +139,14 @@ def test_what_is_written_into_the_bare_folder_is_found_at_the_remount_and_named(
     assert mount.mountpoint.stat().st_mode & 0o200
 
 
+def test_the_folder_below_a_mount_has_its_rights_again_afterwards(tmp_path: Path) -> None:
+    (tmp_path / "mnt").mkdir()
+    (tmp_path / "mnt").chmod(0o775)
+    with mounted(tmp_path) as mount:
+        client.commit(mount.mountpoint, 20)
+    assert (tmp_path / "mnt").stat().st_mode & 0o777 == 0o775
+
+
 def test_an_output_in_use_stays_mounted_and_the_file_is_named(tmp_path: Path) -> None:
     with mounted(tmp_path) as mount:
         with (mount.mountpoint / "log").open("wb", buffering=0) as file:
@@ -243,6 +256,8 @@ def test_the_commands_mount_tell_and_commit(tmp_path: Path) -> None:
         again = _command(tmp_path, "mount", "--output", file_url(store), tmp_path / "other")
         assert (again.returncode, len(again.stderr.splitlines())) == (3, 1)
         assert "has this spool" in again.stderr
+        planned = _command(tmp_path, "plan", mnt, os.devnull)
+        assert (planned.returncode, planned.stderr) == (3, f"mountd: {mnt}: an output follows no plan\n")
         with (mnt / "b").open("w"):
             busy = _command(tmp_path, "unmount", mnt, "--timeout", "0s")
         assert (busy.returncode, busy.stderr.count("\n")) == (6, 1)
@@ -253,6 +268,43 @@ def test_the_commands_mount_tell_and_commit(tmp_path: Path) -> None:
             _command(tmp_path, "unmount", "--force", mnt)
     assert (store / "a").read_bytes() == bytes(1000)
     assert next(store.glob(".moorage/outputs/*/commit.json")).exists()
+
+
+def test_an_output_whose_supervisor_died_is_not_taken_for_committed(tmp_path: Path) -> None:
+    store, mnt = tmp_path / "store", tmp_path / "mnt"
+    store.mkdir()
+    mount = ("mount", "--output", file_url(store), mnt, "--settle", "1h")
+    assert _command(tmp_path, *mount).returncode == 0
+    (mnt / "a").write_bytes(b"a")
+    told = json.loads(_command(tmp_path, "status", mnt, "--json").stdout)
+    os.kill(told["supervisor_pid"], signal.SIGSTOP)  # it must not replace the worker
+    os.kill(told["worker_pid"], signal.SIGKILL)
+    os.kill(told["supervisor_pid"], signal.SIGKILL)
+    until(lambda: not is_running(told["supervisor_pid"]), what="the end of the supervisor")
+    dead = _command(tmp_path, "unmount", mnt)
+    assert (dead.returncode, len(dead.stderr.splitlines())) == (6, 1)
+    assert "its supervisor died, and not all of it may be in the store" in dead.stderr
+    assert mounting.find(mnt) is None
+    assert not (store / "a").exists()
+    assert _command(tmp_path, *mount).returncode == 0
+    assert _command(tmp_path, "unmount", mnt).returncode == 0
+    assert (store / "a").read_bytes() == b"a"
+
+
+def test_a_place_out_of_reach_is_told_before_anything_is_staged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(output, "_ANSWER_S", 0.5)
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        url = f"http://127.0.0.1:{nobody.getsockname()[1]}/devstoreaccount1/out/"
+        to = client.Output(url, "", tmp_path / "spool")
+        order = Order(Path(), tmp_path / "mnt", url, credentials={url: Credential("key", KEY)}, output=to)
+        table = InFlightTable.create()
+        with ExitStack() as parts, pytest.raises(StoreUnreachableError, match=r"of 0\.5 s"):
+            output.OutputWorker(Work(order, table.descriptor, plan_socket=-1), parts)
+        table.close()
+    assert not (tmp_path / "spool").exists()
 
 
 def test_an_output_in_the_foreground_is_committed_when_it_is_told_to_end(tmp_path: Path) -> None:

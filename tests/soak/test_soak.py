@@ -24,6 +24,7 @@ WELL: dict[str, Any] = {
 }
 
 
+@pytest.mark.full  # alone on the machine, as its limits are told
 @pytest.mark.fuse
 def test_mounts_survive_every_injector(tmp_path: Path) -> None:
     report = tmp_path / "report.json"

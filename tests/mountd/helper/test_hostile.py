@@ -155,6 +155,7 @@ def test_sixty_four_clients_at_once_stay_within_bounds(files: HelperFiles) -> No
 
 
 @users.root_only
+@pytest.mark.alone
 def test_another_user_is_refused_even_where_the_address_lets_him(files: HelperFiles, tmp_path: Path) -> None:
     address = Path(files.helper.address)
     address.chmod(0o666)

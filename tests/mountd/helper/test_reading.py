@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +20,7 @@ import pytest
 
 from mountd.client.helper import Grant, Helper, HelperFiles
 from mountd.client.helper_processes import OwnHelper
+from mountd.contract import helping
 from mountd.dataset.manifest import Manifest
 from mountd.errors import AccessDeniedError, BadInputError, DataChangedError, NotFoundError
 from mountd.processes import ProcessId
@@ -73,6 +75,23 @@ Method = Literal["fork", "spawn"]
 def _check_and_tell(files: HelperFiles, queue: "multiprocessing.Queue[str]") -> None:
     check(files)
     queue.put("well")
+
+
+def test_a_read_that_is_interrupted_never_answers_the_next_one(
+    files: HelperFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receive = helping.receive
+
+    def interrupted(channel: socket.socket) -> object:
+        channel.recv(1, socket.MSG_PEEK)  # the answer is there, and nobody takes it
+        raise KeyboardInterrupt
+
+    for _ in range(20):  # which of the two requests the helper sees first is a matter of luck
+        monkeypatch.setattr(helping, "receive", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            files.read(files.entry("s/001"), 0, 500)
+        monkeypatch.setattr(helping, "receive", receive)
+        assert files.read(files.entry("s/002"), 0, 500) == content("s/002", 0, 500)
 
 
 def test_every_byte_comes_from_its_place(files: HelperFiles) -> None:

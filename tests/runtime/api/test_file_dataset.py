@@ -124,6 +124,8 @@ class TestPartitions:
             Dataset.File.from_files((data, "wav"), partition_format="/{day:yyyy}/{x}.csv")
         loose = Dataset.File.from_files((data, "wav"), partition_format="/{day:yyyy}/{x}.csv", validate=False)
         assert loose.get_partition_key_values() == [{"x": None, "day": None}]
+        with pytest.raises(DatasetValidationError, match="nothing matches 'gone'"):
+            Dataset.File.from_files((data, "gone"), partition_format="/{x}.csv")
         with pytest.raises(DatasetValidationError, match="NO_PART"):
             Dataset.File.from_files((data, "gone"), partition_format="/x.csv", validate=False)
 

@@ -73,6 +73,7 @@ def test_the_whole_job_from_python(
     assert (run.status, details["exitCode"], details["tags"]) == ("Completed", 0, {"k": "v"})
     assert capsys.readouterr().out == f"in the job {run.id}\n"
     assert [each["consumptionDetails"]["inputName"] for each in details["inputDatasets"]] == ["digits", "ids"]
+    assert [each["dataset"]["name"] for each in details["inputDatasets"]] == ["digits", "digits"]
     assert details["outputDatasets"][0]["dataset"]["registered"] == "digits-model@1"
     model = Dataset.get_by_name(workspace, "digits-model")
     (path,) = model.download(str(tmp_path / "fetched"))

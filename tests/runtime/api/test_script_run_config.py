@@ -278,8 +278,21 @@ def test_two_different_things_of_one_name_are_refused(workspace: Workspace, sour
         job(workspace, ScriptRunConfig(source, "train.py", [one, other]))
 
 
-@pytest.mark.parametrize("name", ["", "1a", "a-b", "a b", "é"])
-def test_names_that_are_no_variables_are_refused(name: str) -> None:
+def test_an_output_to_a_datastore_of_another_workspace_is_refused(
+    workspace: Workspace, source: Path, tmp_path: Path
+) -> None:
+    other = Workspace.of(init(tmp_path / "other" / ".moorage")).get_default_datastore()
+    output = OutputFileDatasetConfig("o", (other, "a")).as_upload()
+    with pytest.raises(
+        UserErrorException, match=r"output 'o': .* is one of the workspace .*/other/\.moorage, and the job"
+    ):
+        job(workspace, ScriptRunConfig(source, "train.py", [output]))
+    here = OutputFileDatasetConfig("o", [workspace.get_default_datastore(), "a"])
+    assert job(workspace, ScriptRunConfig(source, "train.py", [here])).outputs[0].path == "a"
+
+
+@pytest.mark.parametrize("name", ["", "1a", "a-b", "a b", "é", None])
+def test_names_that_are_no_variables_are_refused(name: Any) -> None:
     with pytest.raises(UserErrorException, match="cannot be an environment variable"):
         DatasetConsumptionConfig(name, ("ws", "x"))
 

@@ -42,6 +42,12 @@ def weather(tmp_path: Path) -> TabularDataset:
     return made.with_timestamp_columns("when", "day")
 
 
+def test_a_file_that_is_not_there_fails_its_validation(tmp_path: Path) -> None:
+    with pytest.raises(DatasetValidationError, match=r"gone\.csv"):
+        Dataset.Tabular.from_delimited_files(str(tmp_path / "gone.csv"))
+    assert Dataset.Tabular.from_delimited_files(str(tmp_path / "gone.csv"), validate=False).name is None
+
+
 def test_partition_columns_come_first_and_have_types(tmp_path: Path) -> None:
     for name in ("01", "02"):
         (tmp_path / "p" / name).mkdir(parents=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from runtime import datastores
 from runtime.catalog import open_catalog
 from runtime.consumption import InputSpec
 from runtime.errors import JobError, UnknownNameError
@@ -48,6 +49,11 @@ def test_the_exit_code_is_the_childs(workspace: WorkspaceFolder, script: str, co
         (("--input", "d=digits@7", "--", "true"), 68, "dataset 'digits' has no version 7"),
         (("--input", "d", "--", "true"), 67, "--input 'd': write NAME=DATASET"),
         (("--output", "m=nowhere/x", "--", "true"), 68, "nowhere"),
+        (
+            ("--output", "m=web/x:upload", "--", "true"),
+            67,
+            "output 'm': https://example.org/a/: a web server cannot be",
+        ),
         (("--", "echo", "{inputs.d}"), 67, "'{inputs.d}' in the command"),
         (("--grace", "-1", "--", "true"), 67, "--grace -1"),
         (("--grace", "soon", "--", "true"), 66, "not a valid float"),
@@ -60,6 +66,7 @@ def test_a_job_that_never_starts_says_why_in_one_line(
 ) -> None:
     if "d=digits@7" in arguments:
         jobs.register_folder(workspace, "digits", tmp_path / "data", {"a": 1})
+    datastores.add(workspace, datastores.DatastoreRecord("web", "https://example.org/a/"))
     result = jobs.moorage(workspace, "run", *arguments)
     assert result.returncode == code, result.stderr
     assert line in result.stderr

@@ -48,7 +48,9 @@ def test_a_mounted_output_is_a_mount_and_registered_when_the_script_succeeded(wo
     assert versions(workspace)
     assert mounts_below(workspace.path) == set()
     assert not list(workspace.spool_path.iterdir())
-    assert sorted(path.name for path in (workspace.runs_path / record.run_id).iterdir() if path.is_dir()) == []
+    assert sorted(path.name for path in (workspace.runs_path / record.run_id).iterdir() if path.is_dir()) == [
+        "user_logs"
+    ]
 
 
 def test_files_of_a_failed_job_can_be_had_and_are_not_registered(workspace: WorkspaceFolder) -> None:

@@ -58,6 +58,7 @@ moorage run --input data=data:$MODE -- bash -c 'exec python probe.py "$@"' probe
 """
 
 
+@pytest.mark.alone
 @pytest.mark.azurite
 @pytest.mark.parametrize("mode", [pytest.param("mount", marks=pytest.mark.fuse), "download"])
 def test_a_job_of_another_user_finds_no_secret_anywhere(tmp_path: Path, azurite: Azurite, mode: str) -> None:

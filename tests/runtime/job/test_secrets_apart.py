@@ -93,6 +93,7 @@ def ours_below(pid: int) -> dict[int, bytes]:
     return found
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("way", ["file", "kept", "env"])
 def test_while_a_job_runs_its_secret_is_nowhere_but_where_it_was_put(
     azurite: Azurite, tmp_path: Path, way: str

@@ -192,6 +192,14 @@ def test_a_canceled_pipeline_ends_what_runs_and_starts_nothing_more(workspace: W
     assert [each.get_status() for each in run.get_steps()] == ["Canceled", "Canceled"]
 
 
+def test_a_step_whose_launcher_has_only_just_been_started_is_canceled_too(workspace: Workspace, tmp_path: Path) -> None:
+    run = Pipeline(workspace, [step(tmp_path, "long", "sleep 600")]).submit("exp")
+    until(lambda: "starts as run" in runs.log_path(workspace.folder, run.id).read_text(), deadline_s=60)
+    run.cancel()
+    assert run.wait_for_completion(show_output=False, raise_on_error=False)["status"] == "Canceled"
+    assert [each.get_status() for each in run.get_steps()] == ["Canceled"]
+
+
 def test_the_death_of_the_conductor_is_the_pipelines_failure_and_its_step_ends_as_it_would(
     workspace: Workspace, tmp_path: Path
 ) -> None:

@@ -256,3 +256,13 @@ def test_ten_rows_of_much_text_cost_little(tmp_path: Path) -> None:
     assert isinstance(reader, Counted)
     assert reader.bytes < 2 << 20
     assert reader.keys == {"a.csv"}
+
+
+@pytest.mark.timeout(60)
+def test_a_quote_that_is_never_closed_costs_one_look_at_each_line(tmp_path: Path) -> None:
+    """Two looks at each pair of lines would take an hour."""
+    text = "1,2\n" * 500_000
+    found = files(tmp_path, {"a.csv": f'x,y\n1,"{text}'})
+    assert rows(found, Delimited(multi_line=True)) == [{"x": 1, "y": text}]
+    found = files(tmp_path, {"a.csv": f'x,"{text}"\n1,2\n'})
+    assert [list(row.values()) for row in rows(found, Delimited(multi_line=True))] == [[1, 2]]
