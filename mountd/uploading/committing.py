@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mountd.errors import DestinationExistsError
-from mountd.uploading.destination import COMMIT
+from mountd.uploading.destination import COMMIT, Destination
 from mountd.uploading.sending import Sender
 
 
@@ -53,7 +53,7 @@ def commit(sender: Sender, run_id: str) -> Committed:
     draft.write_text(json.dumps(_document(sender, run_id)) + "\n", "utf-8")
     sender.ownership.check()
     try:
-        destination.write_control(COMMIT, draft, overwrite=again)
+        destination.write_control(COMMIT, draft, overwrite=again and _is_of(run_id, destination))
     except DestinationExistsError:
         journal.tell("commit", "none")
         raise DestinationExistsError(
@@ -61,6 +61,17 @@ def commit(sender: Sender, run_id: str) -> Committed:
         ) from None
     journal.tell("commit", "written", durable=True)
     return committed(sender)
+
+
+def _is_of(run_id: str, destination: Destination) -> bool:
+    """Whether the commit that lies there, if any, is what this run was writing when it was killed."""
+    found = next((info for info in destination.controls(COMMIT) if info.key == COMMIT), None)
+    if found is None:
+        return False
+    try:
+        return bool(json.loads(destination.read_control(COMMIT, found.size))["run_id"] == run_id)
+    except (ValueError, TypeError, KeyError):
+        return False
 
 
 def _document(sender: Sender, run_id: str) -> dict[str, Any]:

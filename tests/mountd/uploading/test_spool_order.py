@@ -1,4 +1,5 @@
 import errno
+import json
 import os
 import shutil
 import threading
@@ -6,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mountd.errors import BadInputError, CorruptDataError, StoreUnreachableError
+from mountd.errors import BadInputError, CorruptDataError, DestinationExistsError, StoreUnreachableError
 from mountd.stores.base import ObjectInfo
 from mountd.uploading.delivery import deliver
 from mountd.uploading.destination import Destination
@@ -126,6 +127,30 @@ def test_an_attempt_that_finds_a_file_lost_before_the_commit_has_the_next_one_se
         deliver(files, outputs.destination(url), tmp_path / "journal", "run")
     assert set(deliver(files, outputs.destination(url), tmp_path / "journal", "run").etags) == {"a", "b"}
     assert outputs.stored(url) == {"a": b"a" * 10, "b": b"b" * 10}
+
+
+@pytest.mark.parametrize("of", ["run", "another"])
+def test_what_was_being_committed_when_it_was_killed_replaces_its_own_commit_alone(
+    tmp_path: Path, url: str, of: str
+) -> None:
+    (tmp_path / "a").write_bytes(b"a" * 10)
+    files = [(tmp_path / "a", "a")]
+
+    def step(name: str) -> None:
+        if name == "after write commit.json":
+            raise StoreUnreachableError("cut short")
+
+    with pytest.raises(StoreUnreachableError, match="cut short"):
+        deliver(files, outputs.destination(url, step=step), tmp_path / "journal", "run")
+    place = outputs.destination(url)
+    place.write_control("commit.json", json.dumps({"run_id": of}).encode(), overwrite=True)
+    if of == "run":
+        assert set(deliver(files, place, tmp_path / "journal", "run").etags) == {"a"}
+    else:
+        with pytest.raises(DestinationExistsError, match="another run has committed an output there"):
+            deliver(files, place, tmp_path / "journal", "run")
+        (found,) = place.controls("commit")
+        assert json.loads(place.read_control(found.key, found.size))["run_id"] == "another"
 
 
 @pytest.mark.parametrize("how", ["changed", "unheard"])
