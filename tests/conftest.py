@@ -31,8 +31,9 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
     if run is None:
         return (yield)
-    with (Path(tempfile.gettempdir()) / f"moorage-tests-{run}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH)
+    with (Path(tempfile.gettempdir()) / f"moorage-tests-{run}.lock").open("a+") as lock:
+        # A lock of the process: one of the file would be held on by whatever a test has forked.
+        fcntl.lockf(lock, fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH)
         return (yield)
 
 
