@@ -25,6 +25,8 @@ POSTGRES := .venv/.postgres
 BENCH_ARGS ?=
 AZURITE := .venv/azurite/.installed-$(AZURITE_VERSION)
 
+# Tests run side by side where each process of theirs may have a mount namespace.
+SIDE_BY_SIDE := $(shell unshare --mount true 2>/dev/null && printf %s '-n 2 --dist loadfile')
 # Where a mount can be made, a FUSE or Azurite test that skips has failed.
 REQUIRE_FUSE := $(shell [ -r /dev/fuse ] && [ -w /dev/fuse ] && echo MOORAGE_REQUIRE_FUSE=1)
 
@@ -53,7 +55,7 @@ lint: $(INSTALLED) $(LIBFUSE) ## formatting, lint, types, layers, the house's ow
 
 test: lint $(AZURITE) $(TOOLS) ## lint, and all tests but the long ones
 	echo "test: pytest"
-	$(REQUIRE_FUSE) $(BIN)/pytest -q -m "not full" -n 2 --dist loadfile
+	$(REQUIRE_FUSE) $(BIN)/pytest -q -m "not full" $(SIDE_BY_SIDE)
 
 test-full: $(INSTALLED) $(LIBFUSE) $(AZURITE) $(TOOLS) $(BENCH) $(TORCH) $(POSTGRES) ## the long tests
 	echo "test-full: pytest"

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.azurite import Azurite
+from tests.support.mount_namespace import enter_a_mount_namespace
 from tests.support.mounts import mounts_below
 from tests.support.postgres import Postgres
 
@@ -21,6 +22,8 @@ def pytest_configure() -> None:
     What ignores SIGINT here is started ignoring it, and stays so.
     """
     os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.null.Keyring"
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        enter_a_mount_namespace()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from mountd.errors import BadInputError
 from runtime.datasets import file
+from runtime.datasets.granting import what_opens
 from runtime.errors import JobError, UserErrorException
 from runtime.job.layout import InputFacts, Layout, Surroundings, lay_out
 from runtime.job.spec import JobSpec
@@ -62,9 +63,9 @@ def _secret_names(workspace: WorkspaceFolder, spec: JobSpec) -> frozenset[str]:
     from runtime import datastores
 
     for output in spec.outputs:
-        url = datastores.get(workspace, output.datastore).url
-        try:
-            registry.open_writer(url, None)  # asks nobody; a command may run for days before its files are wanted
+        record = datastores.get(workspace, output.datastore)
+        try:  # it asks nobody; a command may run for days before its files are wanted
+            registry.open_writer(record.url, what_opens(record.url, record.credential))
         except BadInputError as error:
             raise UserErrorException(f"output '{output.name}': {error}") from None
     return datastores.secret_variables(workspace)

@@ -79,7 +79,7 @@ def test_fstab(inside: MountNamespace, mountpoint: Path, source: str, tmp_path: 
         done = inside.run("mount", "-a", "-T", table)
         assert (done.returncode, done.stderr) == (0, "")
     assert inside.ours() == 1
-    assert inside.run("umount", "-a", "-t", "fuse.moorage").returncode == 0
+    inside.run("umount", "-a", "-t", "fuse.moorage")  # which may fail for a mount of another's
     assert inside.options(mountpoint) is None
 
 

@@ -4,6 +4,7 @@ Made by unshare(1); `run` enters it by nsenter(1). /sbin is an overlay there, so
 mounted in it is gone with its last process.
 """
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -24,6 +25,21 @@ ln -s "$2" "$sbin/mount.moorage"
 echo ready
 exec cat
 """
+
+
+_CLONE_NEWNS = 0x20000
+_MS_REC_PRIVATE = 0x4000 | 0x40000
+
+
+def enter_a_mount_namespace() -> None:
+    """Let this process have mounts, and a /run, that no other test process sees; it needs the right to mount.
+
+    Only the calling thread and what it starts are in there.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    failed = libc.unshare(_CLONE_NEWNS) or libc.mount(None, b"/", None, _MS_REC_PRIVATE, None)
+    if failed or libc.mount(b"tmpfs", b"/run", b"tmpfs", 0, b"mode=755"):
+        raise OSError(ctypes.get_errno(), "tests run side by side only where they may have mounts of their own")
 
 
 class MountNamespace:

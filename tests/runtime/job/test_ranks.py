@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from runtime.job import ranks
 
 RANKS = Path(ranks.__file__)
@@ -100,6 +98,7 @@ def test_ports_differ_and_are_free() -> None:
         socket.create_server(("127.0.0.1", port)).close()
 
 
-def test_a_command_that_is_not_there_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    assert ranks.main(["pytorch", "2", "1", "0", "/no/such"]) == 127
-    assert capsys.readouterr().err == "moorage: /no/such: No such file or directory\n"
+def test_a_command_that_is_not_there_is_said() -> None:
+    command = [sys.executable, "-I", "-S", str(RANKS), "pytorch", "2", "1", "0", "/no/such"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (127, "moorage: /no/such: No such file or directory\n")
