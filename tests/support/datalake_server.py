@@ -10,12 +10,12 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from tests.support.datalake_access import Access, unsigned
 from tests.support.datalake_operations import Account, Answer, Request, named, perform, refusal
 from tests.support.datalake_tree import Conditions, FileSystem, Refused
+from tests.support.serving import Handler, Listener, serving
 
 ACCOUNT = "lakeaccount1"
 KEY = "bm90IGEgc2VjcmV0LCBidXQgYSBrZXkgZm9yIHRlc3RzIG9ubHk="
@@ -120,17 +120,9 @@ class DataLakeServer:
     def start() -> Iterator["DataLakeServer"]:
         """Serve on a free loopback port for the length of a `with` block."""
         state = DataLakeServer()
-        with _Listener(("127.0.0.1", 0), _Handler) as listener:
-            listener.state = state
-            state.address = f"http://127.0.0.1:{listener.server_address[1]}"
-            thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.02})
-            thread.start()
-            try:
-                yield state
-            finally:
-                state.closing.set()
-                listener.shutdown()
-                thread.join()
+        with serving(state, _Handler) as address:
+            state.address = address
+            yield state
 
 
 def _request(method: str, raw_path: str, headers: dict[str, str], body: bytes) -> Request:
@@ -140,24 +132,8 @@ def _request(method: str, raw_path: str, headers: dict[str, str], body: bytes) -
     return Request(method, unquote(filesystem), unquote(path), dict(parse_qsl(query)), headers, body)
 
 
-class _Listener(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False  # kept-alive connections end with the test process
-    request_queue_size = 128
-    state: DataLakeServer
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing when a client hangs up: clients under test do."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    wbufsize = 65536  # headers and body in one packet: no delayed acknowledgement in between
-    server: _Listener
-
-    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the base class names it so
-        """Keep the test's output clean."""
+class _Handler(Handler):
+    server: Listener[DataLakeServer]
 
     def do_GET(self) -> None:
         self._respond()

@@ -22,9 +22,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote
 
+from tests.support.serving import Handler, Listener
 from tests.support.wire_faults import Answer, Fault
 
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "te", "trailer", "upgrade"}
@@ -184,7 +184,7 @@ class FaultProxy:
     def _listen(self) -> None:
         self._refuses = False
         self._listener = _Listener(("127.0.0.1", int(self.endpoint.rpartition(":")[2])), _Handler)
-        self._listener.proxy = self
+        self._listener.state = self
         self._thread = threading.Thread(target=self._listener.serve_forever, kwargs={"poll_interval": 0.02})
         self._thread.start()
 
@@ -200,36 +200,23 @@ class FaultProxy:
                 connection.shutdown(socket.SHUT_RDWR)
 
 
-class _Listener(ThreadingHTTPServer):
+class _Listener(Listener["FaultProxy"]):
     allow_reuse_port = True
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 128
-    proxy: FaultProxy
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing when a client hangs up: clients under test do."""
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    wbufsize = 1 << 16  # head and body in one packet: no delayed acknowledgement in between
+class _Handler(Handler):
     server: _Listener
 
-    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the base class names it so
-        """Keep the test's output clean."""
-
     def handle(self) -> None:
-        self._upstream = HTTPConnection(self.server.proxy.upstream, timeout=_UPSTREAM_S)
-        with self.server.proxy.connected(self.connection) as is_open, closing(self._upstream):
+        self._upstream = HTTPConnection(self.server.state.upstream, timeout=_UPSTREAM_S)
+        with self.server.state.connected(self.connection) as is_open, closing(self._upstream):
             if is_open:
                 super().handle()
 
     def _hand_on(self) -> None:
         request = self._request()
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        fault = self.server.proxy.note(request)
+        fault = self.server.state.note(request)
         answer = Answer(0, {}, b"")
         if fault is None or fault.asks != "nothing":
             answer = self._asked(body, whole=fault is not None and fault.asks == "whole")
@@ -267,7 +254,7 @@ class _Handler(BaseHTTPRequestHandler):
         raise AssertionError
 
     def _send(self, answer: Answer) -> None:
-        self.server.proxy.closing.wait(answer.delay_s)
+        self.server.state.closing.wait(answer.delay_s)
         if answer.sent_bytes != -1:
             self._send_head(answer)
             body = answer.body[: answer.sent_bytes] if self.command != "HEAD" else b""
@@ -275,7 +262,7 @@ class _Handler(BaseHTTPRequestHandler):
             for start in range(0, len(body), step):
                 if answer.pause_s:
                     self.wfile.flush()
-                    self.server.proxy.closing.wait(answer.pause_s)
+                    self.server.state.closing.wait(answer.pause_s)
                 self.wfile.write(body[start : start + step])
             self.wfile.flush()
         if answer.ending:
@@ -295,6 +282,6 @@ class _Handler(BaseHTTPRequestHandler):
         if ending == "reset":
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
             self.connection.close()
-        while ending == "stall" and not self.server.proxy.closing.wait(_POLL_S):
+        while ending == "stall" and not self.server.state.closing.wait(_POLL_S):
             if select.select([self.connection], [], [], 0)[0]:  # the client has hung up
                 return

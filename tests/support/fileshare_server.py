@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from uuid import uuid4
 
@@ -23,6 +22,7 @@ from tests.support.azurite import ACCOUNT, KEY
 from tests.support.fileshare_operations import OPERATIONS, Account, Answer, Request
 from tests.support.fileshare_rights import Rights
 from tests.support.fileshare_tree import Directory, File, Refused, find, make_directory, make_file, paths, remove, split
+from tests.support.serving import Handler, Listener, serving
 
 _CONDITIONS = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since")
 
@@ -113,36 +113,13 @@ class FileShares:
     def start() -> Iterator["FileShares"]:
         """Serve on a free loopback port for the length of a `with` block."""
         state = FileShares()
-        with _Listener(("127.0.0.1", 0), _Handler) as listener:
-            listener.state = state
-            state.account.url = f"http://127.0.0.1:{listener.server_address[1]}/{ACCOUNT}"
-            thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.02})
-            thread.start()
-            try:
-                yield state
-            finally:
-                listener.shutdown()
-                thread.join()
+        with serving(state, _Handler) as address:
+            state.account.url = f"{address}/{ACCOUNT}"
+            yield state
 
 
-class _Listener(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False  # kept-alive connections end with the test process
-    request_queue_size = 128
-    state: FileShares
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing when a client hangs up: clients under test do."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    wbufsize = 65536  # headers and body in one packet: no delayed acknowledgement in between
-    server: _Listener
-
-    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the base class names it so
-        """Keep the test's output clean."""
+class _Handler(Handler):
+    server: Listener[FileShares]
 
     def _answer(self) -> None:
         parts = urlsplit(self.path)

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Protocol, cast
 from urllib.parse import unquote
+
+from tests.support.serving import Handler, Listener, serving
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,40 +77,16 @@ class HttpServer:
     def start() -> Iterator["HttpServer"]:
         """Serve on a free loopback port for the length of a `with` block."""
         state = HttpServer()
-        with _Listener(("127.0.0.1", 0), _Handler) as listener:
-            listener.state = state
-            state.endpoint = f"http://127.0.0.1:{listener.server_address[1]}"
-            thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.02})
-            thread.start()
-            try:
-                yield state
-            finally:
-                state.closing.set()
-                listener.shutdown()
-                thread.join()
-
-
-class _Listener(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False  # kept-alive connections end with the test process
-    request_queue_size = 128
-    state: HttpServer
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing when a client hangs up: clients under test do."""
+        with serving(state, _Handler) as address:
+            state.endpoint = address
+            yield state
 
 
 _AT_ONCE = struct.pack("ii", 1, 0)  # the linger that makes a close a reset
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    wbufsize = 65536  # headers and body in one packet: no delayed acknowledgement in between
-    server: _Listener
-
-    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the base class names it so
-        """Keep the test's output clean."""
+class _Handler(Handler):
+    server: Listener[HttpServer]
 
     def do_HEAD(self) -> None:
         self._answer()

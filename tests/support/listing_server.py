@@ -10,9 +10,10 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 from xml.sax.saxutils import escape
+
+from tests.support.serving import Handler, Listener, serving
 
 _MODIFIED = "Thu, 01 Jan 2026 00:00:00 GMT"
 
@@ -124,36 +125,13 @@ class ListingServer:
     def start() -> Iterator["ListingServer"]:
         """Serve on a free loopback port for the length of a `with` block."""
         state = ListingServer()
-        with _Listener(("127.0.0.1", 0), _Handler) as listener:
-            listener.state = state
-            state.url = f"http://127.0.0.1:{listener.server_address[1]}/acct/cont/"
-            thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.02})
-            thread.start()
-            try:
-                yield state
-            finally:
-                listener.shutdown()
-                thread.join()
+        with serving(state, _Handler) as address:
+            state.url = f"{address}/acct/cont/"
+            yield state
 
 
-class _Listener(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False  # kept-alive connections end with the test process
-    request_queue_size = 128
-    state: ListingServer
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing when a client hangs up: clients under test do."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    wbufsize = 65536
-    server: _Listener
-
-    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the base class names it so
-        """Keep the test's output clean."""
+class _Handler(Handler):
+    server: Listener[ListingServer]
 
     def do_GET(self) -> None:
         state = self.server.state

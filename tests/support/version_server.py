@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import md5
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
+
+from tests.support.serving import Handler, Listener, serving
 
 _MODIFIED = "Thu, 01 Jan 2026 00:00:00 GMT"
 
@@ -97,16 +98,9 @@ class VersionServer:
     def start() -> Iterator["VersionServer"]:
         """Serve on a free loopback port for the length of a `with` block."""
         state = VersionServer()
-        with _Listener(("127.0.0.1", 0), _Handler) as listener:
-            listener.state = state
-            state.url = f"http://127.0.0.1:{listener.server_address[1]}/acct/cont/"
-            thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.02})
-            thread.start()
-            try:
-                yield state
-            finally:
-                listener.shutdown()
-                thread.join()
+        with serving(state, _Handler) as address:
+            state.url = f"{address}/acct/cont/"
+            yield state
 
 
 def _xml(kept: Kept, *, wanted: bool) -> str:
@@ -119,24 +113,8 @@ def _xml(kept: Kept, *, wanted: bool) -> str:
     )
 
 
-class _Listener(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False  # kept-alive connections end with the test process
-    request_queue_size = 128
-    state: VersionServer
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing when a client hangs up: clients under test do."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    wbufsize = 65536
-    server: _Listener
-
-    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the base class names it so
-        """Keep the test's output clean."""
+class _Handler(Handler):
+    server: Listener[VersionServer]
 
     def do_HEAD(self) -> None:
         self._answer()
