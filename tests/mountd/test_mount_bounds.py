@@ -118,6 +118,7 @@ def test_a_sequential_read_fetches_at_most_a_twentieth_more_than_the_file(
     assert size <= asked_bytes(world) <= 1.05 * size
 
 
+@pytest.mark.full  # it needs both processors for itself
 def test_under_64_readers_the_worker_stays_within_its_memory(world: Served, mount: client.Mount) -> None:
     before = anonymous_bytes(mount.status()["worker_pid"])
     rng = random.Random(64)

@@ -127,7 +127,7 @@ def test_one_who_takes_no_answers_holds_nobody_up_and_keeps_no_descriptors(files
     with raw(files.helper.address) as slow:
         request["dataset"] = ask(slow, {"do": "open", "manifest": str(files.path)})["dataset"]
         slow.setblocking(False)
-        with contextlib.suppress(BlockingIOError, BrokenPipeError):
+        with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
             for _ in range(5000):
                 helping.send(slow, request)
         check(files)

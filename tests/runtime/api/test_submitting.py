@@ -20,7 +20,7 @@ from runtime import (
 from runtime.api import distributed, telling
 from runtime.api.run_configuration import RunConfiguration
 from runtime.errors import ActivityFailedException, UserErrorException
-from runtime.job import launcher, runs
+from runtime.job import launcher, processes, runs
 from runtime.job.spec import JobSpec, Ranks
 from runtime.workspace import init
 from tests.runtime.job import jobs
@@ -209,9 +209,17 @@ def test_a_script_edited_after_submit_changes_no_job(workspace: Workspace, sourc
     spec = config.job(workspace.folder, "exp_1_a", "exp", {})
     (source / "train.py").write_text("raise SystemExit(9)")
     (source / "other.py").unlink()
-    assert launcher.launch(workspace.folder, spec, passthrough=False) == 0
+    assert launched(workspace, spec) == 0
     assert runs.log_path(workspace.folder, "exp_1_a").read_text() == "old 1\n"
     assert not (source / "made").exists()
+
+
+def launched(workspace: Workspace, spec: JobSpec) -> int:
+    """The code of a job whose launcher is this process, which stays what it was: orphans of other tests are not its."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(processes, "harden", lambda: 0)
+        patch.setattr(processes, "become_subreaper", lambda: None)
+        return launcher.launch(workspace.folder, spec, passthrough=False)
 
 
 @pytest.mark.parametrize(("trap", "killed_by"), [("", signal.SIGTERM), ("trap '' TERM;", signal.SIGKILL)])
@@ -220,7 +228,7 @@ def test_a_job_over_its_time_is_ended_as_by_cancel_and_says_so(
 ) -> None:
     command = ("/bin/sh", "-c", f"{trap} while :; do sleep 60; done")
     spec = JobSpec("exp_1_a", "exp", command, str(source), grace_s=0.2, max_duration_s=2.0)
-    assert launcher.launch(workspace.folder, spec, passthrough=False) == 128 + signal.SIGTERM
+    assert launched(workspace, spec) == 128 + signal.SIGTERM
     record = runs.read(workspace.folder, "exp_1_a")
     assert (record.status, record.child_exit_code) == ("Canceled", -killed_by)
     said = "the job ran longer than max_run_duration_seconds (2 s), and was ended"
