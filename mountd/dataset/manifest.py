@@ -95,11 +95,6 @@ class Manifest:
             connections.close()
             raise
 
-    @property
-    def path_of_file(self) -> Path:
-        """Where the manifest lies."""
-        return self._path
-
     def lookup(self, parent: int, name: bytes) -> Entry | None:
         """The entry `name` in the directory with inode `parent`."""
         return self._one(_BY_NAME, (parent, name)) if 0 < parent < _INODES else None

@@ -15,7 +15,7 @@ from runtime.api.tabular_exports import TabularExports
 from runtime.catalog import DatasetRecord
 from runtime.datasets import expressions, file
 from runtime.datasets.expressions import Expression
-from runtime.datasets.tabular import queries, steps
+from runtime.datasets.tabular import dates, queries, steps
 from runtime.datasets.tabular.definition import TabularDefinition
 from runtime.datasets.tabular.steps import Period, RowStep
 from runtime.errors import DatasetTimestampMissingError, DatasetValidationError, UserErrorException
@@ -219,11 +219,11 @@ class TabularDataset(TabularExports):
         for moment in (start_time, end_time):
             if moment is not None and not isinstance(moment, dt.datetime):
                 raise UserErrorException(f"{moment!r} is no datetime")
-        if start_time is not None and end_time is not None and _naive(start_time) > _naive(end_time):
+        if start_time is not None and end_time is not None and dates.naive(start_time) > dates.naive(end_time):
             raise UserErrorException(f"the span begins {start_time} after its end {end_time}")
         if validate:
             self._check_times(timestamp, partition)
-        start, end = (None if each is None else _naive(each) for each in (start_time, end_time))
+        start, end = (None if each is None else dates.naive(each) for each in (start_time, end_time))
         return self._then(Period(column, start, end, with_bounds, partition))
 
     def as_named_input(self, name: str) -> "DatasetConsumptionConfig":
@@ -257,8 +257,3 @@ class TabularDataset(TabularExports):
     def __repr__(self) -> str:
         paths = ", ".join(str(path) for path in self.definition.paths)
         return f"TabularDataset(id={self.id!r}, name={self.name!r}, version={self.version!r}, paths=[{paths}])"
-
-
-def _naive(moment: dt.datetime) -> dt.datetime:
-    """UTC without a zone, as columns have it; one without a zone stays."""
-    return moment.astimezone(dt.UTC).replace(tzinfo=None) if moment.tzinfo else moment

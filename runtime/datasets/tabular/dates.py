@@ -61,7 +61,7 @@ def is_ambiguous(text: str) -> bool:
 def _by_formats(text: str, formats: Sequence[str]) -> dt.datetime | None:
     for each in formats:
         try:
-            return _naive(dt.datetime.strptime(text, each))  # noqa: DTZ007 # what has a zone becomes UTC
+            return naive(dt.datetime.strptime(text, each))  # noqa: DTZ007 # what has a zone becomes UTC
         except ValueError:
             continue
     return None
@@ -69,7 +69,7 @@ def _by_formats(text: str, formats: Sequence[str]) -> dt.datetime | None:
 
 def _by_form(text: str) -> dt.datetime | None:
     if re.match(_ISO, text) or re.match(_ZONED, text):
-        return _naive(dt.datetime.fromisoformat(text))
+        return naive(dt.datetime.fromisoformat(text))
     if found := _YEAR_FIRST.fullmatch(text):
         year, month, day, time = found.groups()
     elif found := _YEAR_LAST.fullmatch(text):
@@ -82,5 +82,6 @@ def _by_form(text: str) -> dt.datetime | None:
     return dt.datetime.fromisoformat(f"{whole}T{time}" if time else whole)
 
 
-def _naive(moment: dt.datetime) -> dt.datetime:
+def naive(moment: dt.datetime) -> dt.datetime:
+    """UTC without a zone, as columns have it; one without a zone stays."""
     return moment.astimezone(dt.UTC).replace(tzinfo=None) if moment.tzinfo else moment
